@@ -1,7 +1,7 @@
 /* arena: memory that is given out piece by piece and taken back all at once.
  *
- * The owner embeds the struct, with a first block inside its own memory if it likes, so that small jobs never call malloc.
- * Thread: whoever owns it; not for two at a time. */
+ * The owner embeds the struct, with a first block inside its own memory if it likes, so that small jobs never
+ * call malloc. Thread: whoever owns it; not for two at a time. */
 #ifndef ARENA_H
 #define ARENA_H
 

@@ -1,8 +1,8 @@
 /* check: what the two checkers (etf_check, msgpack_check) share.
  *
- * A checker walks over bytes from outside before any library sees them: ei has no bounds at all and msgpack-c allocates what a header
- * claims. It is iterative, allocates nothing, and finds every length, count, tag, depth and text right or says why not (PROTOCOL §8, §9).
- * Thread: any (pure). */
+ * A checker walks over bytes from outside before any library sees them: ei has no bounds at all and msgpack-c
+ * allocates what a header claims. It is iterative, allocates nothing, and finds every length, count, tag,
+ * depth and text right or says why not (PROTOCOL §8, §9). Thread: any (pure). */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -16,13 +16,14 @@ enum check_verdict {
 
 #define CHECK_MAX_DEPTH 128u
 #define CHECK_MAX_TERMS 1048576u
-#define CHECK_MAX_BIG 4096u
+#define CHECK_MAX_BIG   4096u
 
-/* One message's budget; carried from term to term of it. */
+/* One message's budget; carried from term to term of it. An empty tuple, map or array is a level too (msgpack-c counts so);
+ * ETF's empty list is none. */
 struct check {
     uint32_t depth;      /* levels already open around the next term */
     uint32_t max_depth;  /* CHECK_MAX_DEPTH, or what msgpack-c can do */
-    uint32_t terms_left;
+    uint32_t terms_left; /* each element, key, value and byte of an ETF string costs one */
     const char *reason;  /* why not, once the verdict is not CHECK_OK: a static text for people */
 };
 

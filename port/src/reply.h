@@ -15,11 +15,14 @@ struct receipt {
 void reply_begin_ok(struct writer *writer, uint32_t id);
 void reply_end(struct writer *writer, struct receipt receipt);
 
-/* {error, Id, Kind, #{message => …, + `more` further pairs, put by the caller (text keys)}: then reply_end. `id` may be MESSAGE_NO_ID. */
-void reply_begin_error(struct writer *writer, int64_t id, enum error_kind kind, const char *message, uint32_t more);
+/* {error, Id, Kind, #{message => …, + `more` further pairs, put by the caller (text keys)}: then reply_end.
+ * `id` may be MESSAGE_NO_ID. */
+void reply_begin_error(struct writer *writer, int64_t id, enum error_kind kind, const char *message,
+                       uint32_t more);
 
 void reply_progress(struct writer *writer, uint32_t id, uint64_t done, uint64_t total);
-void reply_log(struct writer *writer, const char *level, struct slice text, int64_t id); /* MESSAGE_NO_ID: printed */
+void reply_log(struct writer *writer, const char *level, struct slice text,
+               int64_t id); /* MESSAGE_NO_ID: printed */
 void reply_bye(struct writer *writer, const char *reason);
 
 #endif

@@ -1,0 +1,60 @@
+#include "plugin.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#include "fatal.h"
+
+#define SYMBOL "stevedore_plugin"
+
+static const struct stv_plugin *open_file(const char *file) {
+    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL); /* stays open for as long as the process lives */
+    if (library == NULL) {
+        fatal(EXIT_BAD_PLUGIN, "cannot load the plugin: %s", dlerror());
+    }
+    const struct stv_plugin *info = dlsym(library, SYMBOL);
+    if (info == NULL) {
+        fatal(EXIT_BAD_PLUGIN, "%s is no plugin: it does not export %s (use STV_PLUGIN)", file, SYMBOL);
+    }
+    return info;
+}
+
+static void check(const char *file, const struct stv_plugin *info) {
+    if (info->abi_version != STV_ABI_VERSION || info->op_size != sizeof(struct stv_op)) {
+        fatal(EXIT_BAD_PLUGIN,
+              "%s was built for ABI version %u (ops of %u bytes), this worker has %u (%zu): build it again",
+              file, info->abi_version, info->op_size, STV_ABI_VERSION, sizeof(struct stv_op));
+    }
+    if (info->name == NULL || info->version == NULL || (info->ops == NULL && info->op_count > 0)) {
+        fatal(EXIT_BAD_PLUGIN, "%s: the plugin has no name, no version or no ops", file);
+    }
+}
+
+static void load(struct plugin *plugin, const char *file, struct op_table *ops) {
+    plugin->file = file;
+    plugin->info = open_file(file);
+    check(file, plugin->info);
+    char *wrong = op_table_add(ops, plugin->info->name, plugin->info->ops, plugin->info->op_count);
+    if (wrong != NULL) {
+        fatal(EXIT_BAD_PLUGIN, "%s: %s", file, wrong);
+    }
+    const char *refusal = plugin->info->init == NULL ? NULL : plugin->info->init();
+    if (refusal != NULL) {
+        fatal(EXIT_BAD_PLUGIN, "%s: the plugin refuses to start: %s", file, refusal);
+    }
+}
+
+void plugins_load(struct plugins *plugins, const char *const *files, size_t count, struct op_table *ops) {
+    plugins->loaded = must(calloc(count + 1, sizeof *plugins->loaded));
+    for (; plugins->count < count; plugins->count++) {
+        load(&plugins->loaded[plugins->count], files[plugins->count], ops);
+    }
+}
+
+void plugins_finish(const struct plugins *plugins) {
+    for (size_t i = plugins->count; i-- > 0;) {
+        if (plugins->loaded[i].info->finish != NULL) {
+            plugins->loaded[i].info->finish();
+        }
+    }
+}
