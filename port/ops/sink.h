@@ -1,8 +1,9 @@
 /* sink: where an op writes a large result to: memory that becomes the reply, or a file.
  *
  * A file appears under its name only when it is complete: until sink_commit it has another name in the same
- * directory, and sink_close removes it. A file or symbolic link that was under the name before is replaced. Nothing is forced to the
- * disk: the file outlives the worker, not a power cut. Thread: the one that runs the job. */
+ * directory, and sink_close removes it. A file or symbolic link that was under the name before is replaced.
+ * Nothing is forced to the disk: the file outlives the worker, not a power cut. Thread: the one that runs the
+ * job. */
 #ifndef SINK_H
 #define SINK_H
 

@@ -10,10 +10,12 @@
 /* How often it notes its progress; stv_wait itself returns at once when the job should stop. */
 #define SLICE_MS 20
 
-static int64_t now_ms(void) {
+#define NS_PER_MS 1000000
+
+static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * (1000 * NS_PER_MS) + now.tv_nsec;
 }
 
 static enum stv_status run_sleep(struct stv_job *job) {
@@ -21,7 +23,7 @@ static enum stv_status run_sleep(struct stv_job *job) {
     if (!stv_arg_int(job, "ms", &total) || total < 0 || total > LONGEST_MS) {
         return stv_bad_arg(job, "ms", "an integer from 0 to 86400000");
     }
-    int64_t start = now_ms();
+    int64_t start = now_ns();
     int64_t slept = 0;
     while (slept < total) {
         stv_progress(job, (uint64_t)slept, (uint64_t)total);
@@ -29,7 +31,7 @@ static enum stv_status run_sleep(struct stv_job *job) {
         if (stv_wait(job, left < SLICE_MS ? left : SLICE_MS)) {
             return STV_STOPPED;
         }
-        slept = now_ms() - start;
+        slept = (now_ns() - start) / NS_PER_MS; /* whole ones: never short of the time asked for */
     }
     stv_progress(job, (uint64_t)total, (uint64_t)total);
     return stv_reply_nil(job);

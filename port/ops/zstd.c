@@ -15,7 +15,7 @@
 #include "sink.h"
 #include "source.h"
 
-#define DEFAULT_FILE_LIMIT (UINT64_C(1) << 30)
+#define DEFAULT_FILE_LIMIT (INT64_C(1) << 30)
 #define MAX_LEVEL          19 /* those beyond need hundreds of megabytes on both sides */
 
 /* --- what both share --- */
@@ -229,18 +229,24 @@ static enum stv_status decompress(struct transfer *transfer) {
     return status;
 }
 
-static enum stv_status run_decompress(struct stv_job *job) {
-    int64_t limit = -1;
-    if (!stv_opt_int(job, "limit", &limit) || limit < -1) {
-        return stv_bad_arg(job, "limit", "how many bytes it may become, an integer of at least 0");
+static enum stv_status lower_limit(struct transfer *transfer) {
+    int64_t limit = transfer->sink.path ? DEFAULT_FILE_LIMIT : INT64_MAX;
+    if (!stv_opt_int(transfer->job, "limit", &limit) || limit < 0) {
+        return stv_bad_arg(transfer->job, "limit", "how many bytes it may become, an integer of at least 0");
     }
+    if ((uint64_t)limit < transfer->sink.limit) {
+        transfer->sink.limit = (uint64_t)limit;
+    }
+    return STV_OK;
+}
+
+static enum stv_status run_decompress(struct stv_job *job) {
     struct transfer transfer;
     enum stv_status status = transfer_open(&transfer, job);
     if (status == STV_OK) {
-        uint64_t own_limit = limit >= 0 ? (uint64_t)limit : DEFAULT_FILE_LIMIT;
-        if (own_limit < transfer.sink.limit) {
-            transfer.sink.limit = own_limit;
-        }
+        status = lower_limit(&transfer);
+    }
+    if (status == STV_OK) {
         status = decompress(&transfer);
     }
     return transfer_close(&transfer, status);

@@ -30,11 +30,13 @@
 #define MEBIBYTE  ((size_t)1 << 20)
 #define MAX_BYTES (INT64_C(1) << 40)
 #define MAX_MS    INT64_C(86400000)
+#define NS_PER_MS INT64_C(1000000)
+#define FOR_EVER  INT64_MAX
 
-static int64_t now_ms(void) {
+static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * (1000 * NS_PER_MS) + now.tv_nsec;
 }
 
 /* --- fault.crash
@@ -147,14 +149,14 @@ static enum stv_status run_crash(struct stv_job *job) {
 /* --- fault.hang, fault.spin
  * ------------------------------------------------------------------------------------- */
 
-static FAULTY void hang_busy(int64_t until_ms) {
-    while (now_ms() < until_ms) {
+static FAULTY void hang_busy(int64_t until) {
+    while (now_ns() < until) {
     }
 }
 
-static FAULTY void hang_blocked(int64_t until_ms) {
-    while (now_ms() < until_ms) {
-        struct timespec slice = {.tv_nsec = 50 * 1000000};
+static FAULTY void hang_blocked(int64_t until) {
+    while (now_ns() < until) {
+        struct timespec slice = {.tv_nsec = 5 * NS_PER_MS};
         nanosleep(&slice, NULL);
     }
 }
@@ -173,14 +175,14 @@ static enum stv_status run_hang(struct stv_job *job) {
     if (!is_busy && (!is_text || strcmp(mode, "blocked") != 0)) {
         return stv_bad_arg(job, "mode", "blocked or busy");
     }
-    int64_t ms = -1;
-    if (!stv_opt_int(job, "ms", &ms) || ms < -1 || ms > MAX_MS) {
+    int64_t ms = FOR_EVER;
+    if (!stv_opt_int(job, "ms", &ms) || ms < 0 || (ms > MAX_MS && ms != FOR_EVER)) {
         return stv_bad_arg(job, "ms", "an integer from 0 to 86400000; left out: for ever");
     }
-    if (!is_busy && ms < 0) {
+    if (!is_busy && ms == FOR_EVER) {
         hang_deadlocked();
     }
-    (is_busy ? hang_busy : hang_blocked)(ms < 0 ? INT64_MAX : now_ms() + ms);
+    (is_busy ? hang_busy : hang_blocked)(ms == FOR_EVER ? INT64_MAX : now_ns() + ms * NS_PER_MS);
     return stv_reply_nil(job);
 }
 
@@ -189,8 +191,8 @@ static enum stv_status run_spin(struct stv_job *job) {
     if (!stv_arg_int(job, "ms", &total) || total < 0 || total > MAX_MS) {
         return stv_bad_arg(job, "ms", "an integer from 0 to 86400000");
     }
-    int64_t start = now_ms();
-    for (int64_t spun = 0; spun < total; spun = now_ms() - start) {
+    int64_t start = now_ns();
+    for (int64_t spun = 0; spun < total; spun = (now_ns() - start) / NS_PER_MS) {
         stv_progress(job, (uint64_t)spun, (uint64_t)total);
         if (stv_should_stop(job)) {
             return STV_STOPPED;

@@ -30,9 +30,9 @@ static void test_accepted_terms(void **state) {
     assert_accepted(&codec_etf, BYTES("k\0\3abc"));
     assert_accepted(&codec_etf, BYTES("k\0\0"));
     assert_accepted(&codec_etf, BYTES("l\0\0\0\2a\1a\2j"));
-    assert_accepted(&codec_etf, BYTES("l\0\0\0\1a\1a\2"));                   /* improper */
-    assert_accepted(&codec_etf, BYTES("l\0\0\0\0j"));                        /* as on the BEAM: [] */
-    assert_accepted(&codec_etf, BYTES("l\0\0\0\0l\0\0\0\0l\0\0\0\1a\1j"));   /* [1] */
+    assert_accepted(&codec_etf, BYTES("l\0\0\0\1a\1a\2"));                 /* improper */
+    assert_accepted(&codec_etf, BYTES("l\0\0\0\0j"));                      /* as on the BEAM: [] */
+    assert_accepted(&codec_etf, BYTES("l\0\0\0\0l\0\0\0\0l\0\0\0\1a\1j")); /* [1] */
     assert_accepted(&codec_etf, BYTES("t\0\0\0\0"));
     assert_accepted(&codec_etf, BYTES("t\0\0\0\2w\1aa\1w\1bt\0\0\0\1jj"));
 }
@@ -42,10 +42,11 @@ static void test_refused_tags_say_what_they_are(void **state) {
         uint8_t tag;
         const char *words;
     } refused[] = {
-        {88, "a pid"},       {103, "a pid"},       {89, "a port"},  {102, "a port"},      {120, "a port"},
-        {90, "a reference"}, {101, "a reference"}, {114, "a refer"}, {112, "a fun"},      {113, "a fun"},
-        {117, "a fun"},      {80, "compressed"},   {121, "local"},  {67, "a record"},     {99, "a float as text"},
-        {0, "unknown tag"},  {131, "unknown tag"}, {255, "unknown"}, {78, "unknown tag"},
+        {88, "a pid"},        {103, "a pid"},      {89, "a port"},          {102, "a port"},
+        {120, "a port"},      {90, "a reference"}, {101, "a reference"},    {114, "a refer"},
+        {112, "a fun"},       {113, "a fun"},      {117, "a fun"},          {80, "compressed"},
+        {121, "local"},       {67, "a record"},    {99, "a float as text"}, {0, "unknown tag"},
+        {131, "unknown tag"}, {255, "unknown"},    {78, "unknown tag"},
     };
     (void)state;
 
@@ -53,7 +54,8 @@ static void test_refused_tags_say_what_they_are(void **state) {
         uint8_t term[40] = {refused[i].tag};
         uint8_t inside[] = {'h', 2, 'a', 1, refused[i].tag};
         assert_not_accepted(&codec_etf, (struct slice){term, sizeof(term)}, CHECK_REFUSED, refused[i].words);
-        assert_not_accepted(&codec_etf, (struct slice){inside, sizeof(inside)}, CHECK_REFUSED, refused[i].words);
+        assert_not_accepted(&codec_etf, (struct slice){inside, sizeof(inside)}, CHECK_REFUSED,
+                            refused[i].words);
     }
 }
 
@@ -66,7 +68,8 @@ static void test_only_the_tags_of_the_protocol(void **state) {
         bool known = tag != 0 && strchr(accepted, tag) != NULL;
         size_t used;
         const char *reason;
-        enum check_verdict verdict = check_guarded(&codec_etf, (struct slice){&alone, 1}, true, &used, &reason);
+        enum check_verdict verdict =
+            check_guarded(&codec_etf, (struct slice){&alone, 1}, true, &used, &reason);
         assert_int_equal(verdict, tag == 'j' ? CHECK_OK : known ? CHECK_BROKEN : CHECK_REFUSED);
     }
 }
@@ -83,7 +86,10 @@ static void test_refused_values(void **state) {
     assert_not_accepted(&codec_etf, BYTES("M\0\0\0\1\0a"), CHECK_REFUSED, "bitstring");
     assert_not_accepted(&codec_etf, BYTES("M\0\0\0\1\11a"), CHECK_REFUSED, "bitstring");
     assert_not_accepted(&codec_etf, BYTES("n\1\2a"), CHECK_REFUSED, "sign");
-    assert_not_accepted(&codec_etf, BYTES("o\0\0\0\1\xff" "a"), CHECK_REFUSED, "sign");
+    assert_not_accepted(&codec_etf,
+                        BYTES("o\0\0\0\1\xff"
+                              "a"),
+                        CHECK_REFUSED, "sign");
 }
 
 static void test_lies_are_broken(void **state) {
@@ -94,16 +100,26 @@ static void test_lies_are_broken(void **state) {
     assert_not_accepted(&codec_etf, BYTES("M\xff\xff\xff\xff\1a"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("w\3ab"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("v\xff\xff"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_etf, BYTES("d\xff\xff" "ab"), CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_etf,
+                        BYTES("d\xff\xff"
+                              "ab"),
+                        CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("k\xff\xff"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("n\xff\1"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("o\xff\xff\xff\xff\1"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("h\3a\1"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("i\x7f\xff\xff\xff\xff"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_etf, BYTES("i\xff\xff\xff\xff" "aa"), CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_etf,
+                        BYTES("i\xff\xff\xff\xff"
+                              "aa"),
+                        CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("l\0\0\0\1j"), CHECK_BROKEN, "past the end"); /* no tail */
-    assert_not_accepted(&codec_etf, BYTES("l\xff\xff\xff\xff" "aaj"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_etf, BYTES("t\x80\0\0\0"), CHECK_BROKEN, "past the end"); /* twice that is 2^32 */
+    assert_not_accepted(&codec_etf,
+                        BYTES("l\xff\xff\xff\xff"
+                              "aaj"),
+                        CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_etf, BYTES("t\x80\0\0\0"), CHECK_BROKEN,
+                        "past the end"); /* twice that is 2^32 */
     assert_not_accepted(&codec_etf, BYTES("t\0\0\0\1j"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_etf, BYTES("l\0\0\0\0"), CHECK_BROKEN, "past the end");
 }
@@ -136,12 +152,15 @@ static enum check_verdict check_nested(uint32_t levels, uint32_t depth) {
 }
 
 static void test_depth(void **state) {
+    const char *reason;
     (void)state;
 
     assert_int_equal(check_nested(128, 0), CHECK_OK);
     assert_int_equal(check_nested(129, 0), CHECK_REFUSED);
     assert_int_equal(check_nested(127, 1), CHECK_OK);
     assert_int_equal(check_nested(128, 1), CHECK_REFUSED);
+    assert_int_equal(check_bytes(BYTES("h\0"), 127, &reason), CHECK_OK); /* an empty tuple is a level */
+    assert_int_equal(check_bytes(BYTES("h\0"), 128, &reason), CHECK_REFUSED);
 }
 
 static void test_endless_nesting_is_refused_early(void **state) {

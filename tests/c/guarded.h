@@ -1,5 +1,5 @@
-/* guarded: bytes beside a page that must not be touched, so that reading or writing one byte too many is a crash (with
- * any compiler, and in libraries that no sanitizer sees). */
+/* guarded: bytes beside a page that must not be touched, so that reading or writing one byte too many is a
+ * crash (with any compiler, and in libraries that no sanitizer sees). */
 #ifndef GUARDED_H
 #define GUARDED_H
 

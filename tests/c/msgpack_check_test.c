@@ -36,7 +36,9 @@ static void test_accepted_objects(void **state) {
     assert_accepted(&codec_msgpack, BYTES("\xdc\0\1\xc0"));
     assert_accepted(&codec_msgpack, BYTES("\xdd\0\0\0\1\xc0"));
     assert_accepted(&codec_msgpack, BYTES("\x80"));
-    assert_accepted(&codec_msgpack, BYTES("\x82\xa1" "a\1\xa1" "b\x81\1\2"));
+    assert_accepted(&codec_msgpack, BYTES("\x82\xa1"
+                                          "a\1\xa1"
+                                          "b\x81\1\2"));
     assert_accepted(&codec_msgpack, BYTES("\xde\0\1\1\2"));
     assert_accepted(&codec_msgpack, BYTES("\xdf\0\0\0\1\1\2"));
 }
@@ -64,10 +66,22 @@ static void test_refused_objects(void **state) {
 static void test_lies_are_broken(void **state) {
     (void)state;
 
-    assert_not_accepted(&codec_msgpack, BYTES("\xa3" "ab"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_msgpack, BYTES("\xc6\xff\xff\xff\xff" "a"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_msgpack, BYTES("\xdb\xff\xff\xff\xff" "a"), CHECK_BROKEN, "past the end");
-    assert_not_accepted(&codec_msgpack, BYTES("\xda\xff\xff" "a"), CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_msgpack,
+                        BYTES("\xa3"
+                              "ab"),
+                        CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_msgpack,
+                        BYTES("\xc6\xff\xff\xff\xff"
+                              "a"),
+                        CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_msgpack,
+                        BYTES("\xdb\xff\xff\xff\xff"
+                              "a"),
+                        CHECK_BROKEN, "past the end");
+    assert_not_accepted(&codec_msgpack,
+                        BYTES("\xda\xff\xff"
+                              "a"),
+                        CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_msgpack, BYTES("\x93\1\2"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_msgpack, BYTES("\xdd\xff\xff\xff\xff\1"), CHECK_BROKEN, "past the end");
     assert_not_accepted(&codec_msgpack, BYTES("\xdc\xff\xff\1"), CHECK_BROKEN, "past the end");
@@ -85,7 +99,8 @@ static void test_every_first_byte_alone(void **state) {
         bool refused = first == 0xc1 || (first >= 0xc7 && first <= 0xc9) || (first >= 0xd4 && first <= 0xd8);
         size_t used;
         const char *reason;
-        enum check_verdict verdict = check_guarded(&codec_msgpack, (struct slice){&alone, 1}, true, &used, &reason);
+        enum check_verdict verdict =
+            check_guarded(&codec_msgpack, (struct slice){&alone, 1}, true, &used, &reason);
         assert_int_equal(verdict, whole ? CHECK_OK : refused ? CHECK_REFUSED : CHECK_BROKEN);
     }
 }

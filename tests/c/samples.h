@@ -1,5 +1,5 @@
-/* samples: what the codec tests share: bytes as literals, checking them at every length beside a forbidden page, and
- * terms as text. */
+/* samples: what the codec tests share: bytes as literals, checking them at every length beside a forbidden
+ * page, and terms as text. */
 #ifndef SAMPLES_H
 #define SAMPLES_H
 
@@ -31,7 +31,8 @@ static inline enum check_verdict check_guarded(const struct codec *codec, struct
     return verdict;
 }
 
-/* The bytes cut at every offset, beside a forbidden page: never accepted, and broken if the whole is accepted. */
+/* The bytes cut at every offset, beside a forbidden page: never accepted, and broken if the whole is
+ * accepted. */
 static inline void assert_cuts_fail(const struct codec *codec, struct slice bytes, enum check_verdict whole) {
     for (size_t length = 0; length < bytes.length; length++) {
         struct slice cut = {bytes.bytes, length};
@@ -59,14 +60,15 @@ static inline void assert_accepted(const struct codec *codec, struct slice bytes
     assert_true(bytes.length < sizeof(longer));
     memcpy(longer, bytes.bytes, bytes.length);
     longer[bytes.length] = 0; /* what follows the term is none of its business */
-    assert_int_equal(check_guarded(codec, (struct slice){longer, bytes.length + 1}, true, &used, &reason), CHECK_OK);
+    assert_int_equal(check_guarded(codec, (struct slice){longer, bytes.length + 1}, true, &used, &reason),
+                     CHECK_OK);
     assert_int_equal(used, bytes.length);
     assert_cuts_fail(codec, bytes, CHECK_OK);
 }
 
 /* `words` is part of the reason. */
-static inline void assert_not_accepted(const struct codec *codec, struct slice bytes, enum check_verdict expected,
-                                       const char *words) {
+static inline void assert_not_accepted(const struct codec *codec, struct slice bytes,
+                                       enum check_verdict expected, const char *words) {
     size_t used;
     const char *reason;
 
@@ -90,7 +92,8 @@ static inline void text_add(struct text *text, const char *format, ...) __attrib
 static inline void text_add(struct text *text, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    text->length += (size_t)vsnprintf(text->bytes + text->length, sizeof(text->bytes) - text->length, format, arguments);
+    text->length +=
+        (size_t)vsnprintf(text->bytes + text->length, sizeof(text->bytes) - text->length, format, arguments);
     va_end(arguments);
     assert_true(text->length < sizeof(text->bytes));
 }
@@ -104,7 +107,8 @@ static inline void text_add_terms(struct text *text, const struct stv_term *term
     }
 }
 
-static inline void text_add_slice(struct text *text, const char *before, struct slice slice, const char *after) {
+static inline void text_add_slice(struct text *text, const char *before, struct slice slice,
+                                  const char *after) {
     text_add(text, "%s%.*s%s", before, (int)slice.length, (const char *)slice.bytes, after);
 }
 

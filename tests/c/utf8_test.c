@@ -16,9 +16,12 @@ static void test_valid(void **state) {
 
     assert_true(is_valid(BYTES(""), &characters));
     assert_int_equal(characters, 0);
-    assert_true(is_valid(BYTES("a\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"), &characters));
+    assert_true(is_valid(BYTES("a\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"),
+                         &characters));
     assert_int_equal(characters, 7);
-    assert_true(is_valid(BYTES("12345678\xc3\xa9" "12345678abc"), &characters));
+    assert_true(is_valid(BYTES("12345678\xc3\xa9"
+                               "12345678abc"),
+                         &characters));
     assert_int_equal(characters, 20);
 }
 
@@ -75,8 +78,9 @@ static bool is_valid_slowly(const uint8_t *at, size_t left) {
 }
 
 static void test_agrees_with_the_definition(void **state) {
-    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
-                                    0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff};
+    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0,
+                                    0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef,
+                                    0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff};
     uint32_t seed = 99;
     (void)state;
 
@@ -104,9 +108,19 @@ static void test_repair(void **state) {
     (void)state;
 
     assert_repaired(BYTES("ab"), 10, BYTES("ab"));
-    assert_repaired(BYTES("a\xff" "b\xc3"), 10, BYTES("a\xef\xbf\xbd" "b\xef\xbf\xbd"));
-    assert_repaired(BYTES("a\xff" "b\xc3"), 5, BYTES("a\xef\xbf\xbd" "b"));
-    assert_repaired(BYTES("a\xff" "b"), 3, BYTES("a"));
+    assert_repaired(BYTES("a\xff"
+                          "b\xc3"),
+                    10,
+                    BYTES("a\xef\xbf\xbd"
+                          "b\xef\xbf\xbd"));
+    assert_repaired(BYTES("a\xff"
+                          "b\xc3"),
+                    5,
+                    BYTES("a\xef\xbf\xbd"
+                          "b"));
+    assert_repaired(BYTES("a\xff"
+                          "b"),
+                    3, BYTES("a"));
     assert_repaired(BYTES("a\xe2\x82\xac"), 4, BYTES("a\xe2\x82\xac"));
     assert_repaired(BYTES("a\xe2\x82\xac"), 3, BYTES("a")); /* never cut inside a character */
 }

@@ -1,0 +1,436 @@
+/* What happens to calls. Messages are read completely before anything is done (message.h), then dispatched by
+ * table. A call becomes a job, which ends in exactly one place: complete() if it was handed to the threads or
+ * ran here, refuse() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop. */
+#include "worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control_ops.h"
+#include "fatal.h"
+#include "log_outbox.h"
+#include "ops.h"
+#include "utf8.h"
+
+#define NS_PER_MS        1000000u
+#define SHORT_ARGS_MAX   4096u /* a short op with more than that to decode is not short */
+#define SHORT_RUN_MAX_US 5000u
+#define LOG_PAUSE_UNSENT ((size_t)1 << 20)   /* printed lines wait */
+#define PAUSE_UNSENT     ((size_t)64 << 20)  /* jobs wait (PROTOCOL §10) */
+#define GIVE_UP_UNSENT   ((size_t)512 << 20) /* and with max_frame more the host is given up */
+
+/* --- Saying things -----------------------------------------------------------------------------------------
+ */
+
+static void send_message(struct worker *worker, struct writer *message, bool batched) {
+    if (!writer_is_complete(message)) {
+        fatal(EXIT_NO_MEMORY, "no memory for a message");
+    }
+    output_send(&worker->output, message, batched, NULL, NULL);
+    writer_finish(message);
+}
+
+struct refusal {
+    const struct codec *codec;
+    int64_t id;
+    bool batched;
+    enum error_kind kind;
+    const char *message;
+    /* What the kind adds; NULL key: nothing. NULL text: number. */
+    struct {
+        const char *key;
+        const char *text;
+        uint64_t number;
+    } extra[2];
+    struct receipt receipt;
+};
+
+static void put_extra(struct writer *reply, const char *key, const char *text, uint64_t number) {
+    writer_put_text(reply, key);
+    if (text != NULL) {
+        writer_put_text(reply, text);
+    } else {
+        writer_put_uint(reply, number);
+    }
+}
+
+static void refuse(struct worker *worker, const struct refusal *refusal) {
+    uint32_t extras = (refusal->extra[0].key != NULL) + (refusal->extra[1].key != NULL);
+    char message[512];
+    char text[512];
+    struct writer reply;
+    writer_init(&reply, refusal->codec, worker->max_frame);
+    reply_begin_error(&reply, refusal->id, refusal->kind,
+                      utf8_repair_string(refusal->message, message, sizeof message), extras);
+    for (uint32_t i = 0; i < extras; i++) {
+        const char *value = refusal->extra[i].text;
+        put_extra(&reply, refusal->extra[i].key,
+                  value == NULL ? NULL : utf8_repair_string(value, text, sizeof text),
+                  refusal->extra[i].number);
+    }
+    reply_end(&reply, refusal->receipt);
+    worker->outcomes[refusal->kind]++;
+    send_message(worker, &reply, refusal->batched);
+}
+
+void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error_kind kind,
+                          const char *message) {
+    struct refusal refusal = {.codec = job->codec,
+                              .id = job->id,
+                              .batched = job->batched,
+                              .kind = kind,
+                              .message = message,
+                              .receipt.queued_us = (uv_hrtime() - job->received_at) / 1000};
+    if (kind == KIND_QUEUE_TIMEOUT) {
+        refusal.extra[0].key = "limit_ms";
+        refusal.extra[0].number = job->queue_timeout_ms;
+    }
+    refuse(worker, &refusal);
+    deadlines_remove(&worker->deadlines, job);
+    job_table_remove(&worker->jobs, job);
+    job_destroy(job);
+}
+
+static void say_log(struct worker *worker, const struct codec *codec, const char *level, struct slice text,
+                    int64_t id) {
+    uint8_t clean[LOG_LINE_MAX];
+    struct slice valid = {clean, utf8_repair(text, clean, sizeof clean)};
+    struct writer line;
+    writer_init(&line, codec, worker->max_frame);
+    reply_log(&line, level, valid, id);
+    send_message(worker, &line, false);
+}
+
+void worker_log(struct worker *worker, const char *level, struct slice text) {
+    say_log(worker, worker->codec, level, text, MESSAGE_NO_ID);
+}
+
+static void on_printed(void *context, const char *level, struct slice line) {
+    worker_log(context, level, line);
+}
+
+static void say_outbox(struct worker *worker) {
+    static const char *const levels[] = {"debug", "info", "warning", "error"};
+    size_t dropped = 0;
+    for (struct log_line *line = log_outbox_take(&dropped); line != NULL;) {
+        struct log_line *next = line->next;
+        say_log(worker, line->codec, levels[line->level], (struct slice){line->text, line->length}, line->id);
+        free(line);
+        line = next;
+    }
+    if (dropped > 0) {
+        char text[64];
+        int length = snprintf(text, sizeof text, "%zu log lines were dropped: ops log too much", dropped);
+        worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
+    }
+}
+
+static void say_progress(struct worker *worker, struct stv_job *job) {
+    uint64_t done = atomic_load_explicit(&job->done, memory_order_relaxed);
+    if (done == job->progress_sent) {
+        return;
+    }
+    job->progress_sent = done;
+    struct writer message;
+    writer_init(&message, job->codec, worker->max_frame);
+    reply_progress(&message, job->id, done, atomic_load_explicit(&job->total, memory_order_relaxed));
+    send_message(worker, &message, job->batched);
+}
+
+/* --- Ends of jobs ------------------------------------------------------------------------------------------
+ */
+
+static void destroy_job(void *job) {
+    job_destroy(job);
+}
+
+/* Sends the reply of a job that job_run has run. Takes the job. */
+static void send_reply(struct worker *worker, struct stv_job *job) {
+    if (job->progress_ms > 0) {
+        say_progress(worker, job);
+    }
+    worker->outcomes[job->outcome]++;
+    output_send(&worker->output, &job->run->reply, job->batched, destroy_job, job);
+}
+
+static void complete(struct worker *worker, struct stv_job *job) {
+    deadlines_remove(&worker->deadlines, job);
+    job_table_remove(&worker->jobs, job);
+    send_reply(worker, job);
+}
+
+/* What a job logged goes before its reply: the list is taken first, so all that its jobs logged is in the
+ * outbox by now. */
+void worker_collect(struct worker *worker) {
+    struct list finished;
+    list_init(&finished);
+    threads_take_finished(&worker->threads, &finished);
+    say_outbox(worker);
+    for (struct list *node; (node = list_take(&finished)) != NULL;) {
+        complete(worker, list_entry(node, struct stv_job, node));
+    }
+}
+
+/* The threads have finished jobs, or ops have logged. */
+static void on_wake(uv_async_t *async) {
+    struct worker *worker = async->data;
+    if (!worker->abandoned) { /* or else all have been answered */
+        worker_collect(worker);
+    }
+    output_flush(&worker->output);
+    ending_check(worker);
+}
+
+/* Looks at a job again at its next progress, or when its time to start is over, whichever comes first. */
+static void watch(struct worker *worker, struct stv_job *job, uint64_t now) {
+    uint64_t at = job->progress_ms > 0 ? now + (uint64_t)job->progress_ms * NS_PER_MS : UINT64_MAX;
+    if (job->start_by > now && job->start_by < at) {
+        at = job->start_by;
+    }
+    if (at != UINT64_MAX) {
+        deadlines_set(&worker->deadlines, job, at);
+    }
+}
+
+/* A job's time to be looked at: its queue_timeout has passed, or it may have progress to report. */
+static void on_due(struct stv_job *job, uint64_t now, void *context) {
+    struct worker *worker = context;
+    if (job->start_by != 0 && now >= job->start_by && threads_take_back(&worker->threads, job)) {
+        worker_end_unstarted(worker, job, KIND_QUEUE_TIMEOUT, "waited longer than its queue_timeout allowed");
+    } else if (job->progress_ms > 0) {
+        say_progress(worker, job);
+        watch(worker, job, now);
+    }
+    output_flush(&worker->output);
+    ending_check(worker);
+}
+
+/* --- Calls -------------------------------------------------------------------------------------------------
+ */
+
+/* Runs a short op here and now. One that takes long is told on and moves to the threads; control ops stay. */
+static void run_on_loop(struct worker *worker, struct stv_job *job) {
+    struct op *op = job->op;
+    job->started_at = job->received_at;
+    job_run(job, false);
+    if (job->receipt.ran_us > SHORT_RUN_MAX_US && (op->op->flags & OP_CONTROL) == 0) {
+        char text[512];
+        int length = snprintf(text, sizeof text,
+                              "op %s is flagged short but ran %llu us: it runs on the threads from now on",
+                              op->op->name, (unsigned long long)job->receipt.ran_us);
+        op->on_loop = false;
+        worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
+    }
+    say_outbox(worker);
+    send_reply(worker, job);
+}
+
+static void run_on_threads(struct worker *worker, struct stv_job *job) {
+    const char *what = NULL;
+    job_table_add(&worker->jobs, job);
+    watch(worker, job, job->received_at);
+    if (!threads_submit(&worker->threads, job, &what)) {
+        const struct queue *queue = &worker->threads.queue; /* its limits never change */
+        bool jobs = strcmp(what, "jobs") == 0;
+        struct refusal refusal = {
+            .codec = job->codec,
+            .id = job->id,
+            .batched = job->batched,
+            .kind = KIND_OVERLOADED,
+            .message = jobs ? "the queue is full: try again later, or raise --max-queue"
+                            : "too many bytes of arguments wait: try again later",
+            .extra = {{.key = "what", .text = what},
+                      {.key = "limit", .number = jobs ? queue->max_jobs : queue->max_bytes}}};
+        refuse(worker, &refusal);
+        deadlines_remove(&worker->deadlines, job);
+        job_table_remove(&worker->jobs, job);
+        job_destroy(job);
+    }
+}
+
+/* Why a call cannot become a job; false if it can. */
+static bool is_refused(struct worker *worker, const struct message *call, const struct op *op,
+                       struct refusal *refusal) {
+    if (job_table_find(&worker->jobs, (uint32_t)call->id) != NULL) {
+        refusal->kind = KIND_BAD_REQUEST;
+        refusal->message = "the id is in use (PROTOCOL §4.1)";
+    } else if (op == NULL) {
+        refusal->kind = KIND_UNKNOWN_OP;
+        refusal->message = "no op of that name: call `ops` for a list, or load its plugin";
+        refusal->extra[0].key = "op";
+    } else if (worker->ending != ENDING_NOT && (op->op->flags & OP_CONTROL) == 0) {
+        refusal->kind = KIND_UNAVAILABLE;
+        refusal->message = "the worker is ending";
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void handle_call(struct worker *worker, const struct message *call, struct frame_buffer *buffer,
+                        bool batched) {
+    struct op *op = op_table_find(&worker->ops, call->op);
+    char name[256];
+    struct refusal refusal = {.codec = call->codec, .id = call->id, .batched = batched};
+    worker->calls++;
+    if (is_refused(worker, call, op, &refusal)) {
+        (void)snprintf(name, sizeof name, "%.*s", (int)call->op.length, (const char *)call->op.bytes);
+        refusal.extra[0].text = name;
+        refuse(worker, &refusal);
+        return;
+    }
+    struct stv_job *job = job_create(call, op, buffer, batched, worker->max_frame);
+    if (job == NULL) {
+        refusal.kind = KIND_NO_MEMORY;
+        refusal.message = "no memory for the job";
+        refuse(worker, &refusal);
+    } else if (op->on_loop && ((op->op->flags & OP_CONTROL) != 0 || call->args.length <= SHORT_ARGS_MAX)) {
+        run_on_loop(worker, job);
+    } else {
+        run_on_threads(worker, job);
+    }
+}
+
+static void handle_cancel(struct worker *worker, const struct message *cancel, struct frame_buffer *buffer,
+                          bool batched) {
+    (void)buffer;
+    (void)batched;
+    struct stv_job *job = job_table_find(&worker->jobs, (uint32_t)cancel->id);
+    if (job == NULL) {
+        return; /* its reply is on the way */
+    }
+    if (threads_take_back(&worker->threads, job)) {
+        worker_end_unstarted(worker, job, KIND_CANCELLED, "cancelled before it ran");
+    } else {
+        job_cancel(job);
+    }
+}
+
+static void handle_stop(struct worker *worker, const struct message *stop, struct frame_buffer *buffer,
+                        bool batched) {
+    (void)buffer;
+    (void)batched;
+    ending_stop(worker, stop->grace);
+}
+
+/* --- Messages ----------------------------------------------------------------------------------------------
+ */
+
+typedef void handler(struct worker *worker, const struct message *message, struct frame_buffer *buffer,
+                     bool batched);
+
+static handler *const handlers[] = {
+    [MESSAGE_CALL] = handle_call, [MESSAGE_CANCEL] = handle_cancel, [MESSAGE_STOP] = handle_stop};
+
+static void receive(struct worker *worker, struct slice bytes, struct frame_buffer *buffer, bool batched) {
+    struct message message;
+    const char *reason = NULL;
+    switch (message_read(bytes, &message, &reason)) {
+    case MESSAGE_OK:
+        worker->codec = message.codec;
+        handlers[message.type](worker, &message, buffer, batched);
+        break;
+    case MESSAGE_BAD:
+        worker->codec = message.codec;
+        refuse(worker, &(struct refusal){.codec = message.codec,
+                                         .id = message.id,
+                                         .batched = batched,
+                                         .kind = KIND_BAD_REQUEST,
+                                         .message = reason});
+        break;
+    case MESSAGE_BROKEN:
+        fatal(EXIT_BROKEN_STREAM, "%s", reason);
+    }
+}
+
+static void on_frame(void *context, struct slice content, struct frame_buffer *buffer) {
+    struct batch batch;
+    struct slice message;
+    switch (batch_open(content, &batch)) {
+    case BATCH_NONE:
+        receive(context, content, buffer, false);
+        break;
+    case BATCH_OK:
+        while (batch_next(&batch, &message)) {
+            receive(context, message, buffer, true);
+        }
+        break;
+    case BATCH_BROKEN:
+        fatal(EXIT_BROKEN_STREAM, "a batch whose lengths are wrong (PROTOCOL §8)");
+    }
+}
+
+static void on_burst(void *context) {
+    struct worker *worker = context;
+    output_flush(&worker->output);
+    ending_check(worker);
+}
+
+static void on_end(void *context) {
+    ending_at_eof(context);
+}
+
+/* --- Output ------------------------------------------------------------------------------------------------
+ */
+
+static void on_output_gone(void *context) {
+    ending_reader_gone(context);
+}
+
+static void on_output_progress(void *context) {
+    struct worker *worker = context;
+    size_t unsent = worker->output.unsent;
+    bool pause = unsent > PAUSE_UNSENT;
+    if (unsent > GIVE_UP_UNSENT + worker->max_frame) {
+        fatal(EXIT_IO, "the host does not read: %zu bytes of replies wait (PROTOCOL §10)", unsent);
+    }
+    if (pause != worker->paused) {
+        worker->paused = pause;
+        threads_pause(&worker->threads, pause);
+    }
+    log_pipe_set_reading(&worker->printed, unsent <= LOG_PAUSE_UNSENT);
+    log_pipe_set_reading(&worker->errors, unsent <= LOG_PAUSE_UNSENT);
+    ending_check(worker);
+}
+
+/* --- Start -------------------------------------------------------------------------------------------------
+ */
+
+static void add_ops(struct op_table *table, const char *name, const struct stv_op *ops, size_t count) {
+    char *wrong = op_table_add(table, name, ops, count);
+    if (wrong != NULL) {
+        fatal(EXIT_BUG, "built-in ops: %s", wrong);
+    }
+}
+
+static void load_ops(struct worker *worker, const struct serve_options *options) {
+    control_ops_init(worker);
+    add_ops(&worker->ops, "stevedore", control_ops, control_ops_count);
+    for (size_t i = 0; i < builtin_ops_count; i++) {
+        add_ops(&worker->ops, builtin_ops[i].name, builtin_ops[i].ops, builtin_ops[i].count);
+    }
+    plugins_load(&worker->plugins, options->plugins, options->plugin_count, &worker->ops);
+}
+
+void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
+                  struct stdio stdio) {
+    unsigned threads = options->threads > 0 ? options->threads : uv_available_parallelism();
+    worker->loop = loop;
+    worker->max_frame = options->max_frame;
+    worker->codec = &codec_etf;
+    worker->started_at = uv_hrtime();
+    load_ops(worker, options);
+    threads_start(&worker->threads, loop, threads, options->max_queue, 4 * options->max_frame, on_wake,
+                  worker);
+    log_outbox_init(&worker->threads.wake);
+    deadlines_init(&worker->deadlines, loop, on_due, worker);
+    log_pipe_start(&worker->printed, loop, stdio.printed, "info", on_printed, worker);
+    log_pipe_start(&worker->errors, loop, stdio.errors, "warning", on_printed, worker);
+    output_init(&worker->output, loop, stdio.output, on_output_gone, on_output_progress, worker);
+    ending_init(worker, stdio.output);
+    worker->input.on_frame = on_frame;
+    worker->input.on_burst = on_burst;
+    worker->input.on_end = on_end;
+    worker->input.context = worker;
+    input_start(&worker->input, loop, stdio.input, options->max_frame);
+}
