@@ -8,6 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 stevedore=$(realpath "${1:-build/port/stevedore}") || exit 1
 fault=$(realpath "${2:-$(dirname "$stevedore")/fault.so}") || exit 1
 
+# In a build with AddressSanitizer a crash shall still be a death by its signal.
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}handle_segv=0"
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0

@@ -14,13 +14,15 @@ passed=0 failed=0
 
 # bytes HEX…: those bytes.
 bytes() {
-  local hex="${*// /}"
+  local hex="$*"
+  hex=${hex// /}
   printf '%b' "$(printf '%s' "$hex" | sed 's/../\\x&/g')"
 }
 
 # frame HEX…: a frame with that content (PROTOCOL §1).
 frame() {
-  local hex="${*// /}"
+  local hex="$*"
+  hex=${hex// /}
   bytes "$(printf '%08x' $((${#hex} / 2)))" "$hex"
 }
 
@@ -48,15 +50,15 @@ check() {
 }
 
 # The worker's stdout as hex, for frames on stdin.
-serve() { "$STEVEDORE" "$@" | hex; }
+serve() { "$STEVEDORE" | hex; }
 
 # The worker's replies as lines of JSON, for lines of JSON on stdin.
-talk() { "$STEVEDORE" encode "${codec[@]}" | "$STEVEDORE" "$@" | "$STEVEDORE" decode; }
+talk() { "$STEVEDORE" encode "${codec[@]}" | "$STEVEDORE" | "$STEVEDORE" decode; }
 
 # --- frames by hand --------------------------------------------------------------------------
 
-BYE_EOF=$(printf '0000000c8368027703%s7703%s' "$(text bye)" "$(text eof)")
-BYE_STOP=$(printf '0000000d8368027703%s7704%s' "$(text bye)" "$(text stop)")
+BYE_EOF=$(printf '0000000d8368027703%s7703%s' "$(text bye)" "$(text eof)")
+BYE_STOP=$(printf '0000000e8368027703%s7704%s' "$(text bye)" "$(text stop)")
 readonly BYE_EOF BYE_STOP
 
 ping_7() { frame 83 6804 "$(atom call)" 6107 "$(binary ping)" "$(atom nil)" | serve; }
@@ -76,7 +78,8 @@ nothing() { serve </dev/null; }
 check "no input at all" 0 "$BYE_EOF" nothing
 
 batch() {
-  local message="836804$(atom call)6101$(binary ping)6a"
+  local message
+  message="836804$(atom call)6101$(binary ping)6a"
   frame 83 6c00000001 6d "$(printf '%08x' $((${#message} / 2)))" "$message" 6a | serve
 }
 check "a batch of one" 0 "*77026f6b6200000001$(binary pong)*$BYE_EOF" batch
