@@ -1,0 +1,38 @@
+defmodule Stevedore.Job do
+  @moduledoc """
+  One run of an op, as `Stevedore.async/4` returns it.
+
+      job = Stevedore.async(MyApp.Native, "sleep", %{ms: 10})
+      {:ok, _} = Stevedore.await(job)
+
+  Only the process that started a job can await it; any process can cancel it. The fields `ref` (which
+  progress messages carry), `pool`, `op` and `worker` may be read; the others are the library's own.
+  """
+
+  @enforce_keys [:ref, :pool, :op, :owner, :started_at]
+  defstruct [
+    :ref,
+    :pool,
+    :op,
+    :owner,
+    :started_at,
+    :worker,
+    :on_progress,
+    :outcome,
+    deadline: :infinity,
+    limit: :infinity
+  ]
+
+  @type t :: %__MODULE__{
+          ref: reference,
+          pool: atom,
+          op: String.t(),
+          owner: pid | nil,
+          worker: pid | nil,
+          started_at: integer,
+          on_progress: nil | :caller | pid | (non_neg_integer, non_neg_integer -> any),
+          outcome: nil | {:error, Stevedore.Error.t()},
+          deadline: integer | :infinity,
+          limit: pos_integer | :infinity
+        }
+end

@@ -1,0 +1,251 @@
+defmodule Stevedore.Protocol do
+  @moduledoc false
+  # Messages as bytes and back; pure. Sections are those of proto/PROTOCOL.md.
+  #
+  # The work is divided by who does it. The caller encodes what follows the id (`encode_call/3`) and
+  # decodes its own reply (`decode_reply/1`); the worker puts ids and batches around the one
+  # (`requests/1`) and routes the other by its first bytes (`messages/1`, `route/1`), so that the
+  # process all jobs pass through never builds a term out of them.
+
+  alias Stevedore.Error
+
+  @version 1
+
+  # From here on arguments go out by reference (term_to_iovec) and binary results come in as a part
+  # of their frame: below, a copy is cheaper.
+  @large 4096
+
+  # `131, 104, 5, 119, 4, "call", 98, Id:32` in front of what the caller encoded.
+  @call_header 14
+  @batch_overhead 7
+  @element_overhead 5
+
+  @no_options <<116, 0::32>>
+
+  @kinds Error.kinds()
+
+  @type id :: 0..2_147_483_647
+  @type message :: binary
+  @typedoc "What follows the id in a call, and its size."
+  @type body :: {iodata, non_neg_integer}
+
+  @type routed ::
+          {:reply, id}
+          | {:progress, id, done :: integer, total :: integer}
+          | {:log, Logger.level(), String.t(), id | nil}
+          | {:bye, :stop | :eof}
+          | :malformed
+
+  @type reply ::
+          {:ok, term, Error.receipt()}
+          | {:error, Error.kind(), details :: map, Error.receipt()}
+          | {:progress, done :: integer, total :: integer}
+          | :malformed
+
+  @doc "The version of the protocol that this module speaks (§6, `hello`)."
+  @spec version() :: pos_integer
+  def version, do: @version
+
+  ## Host to worker
+
+  @doc """
+  The part of `{call, Id, Op, Args, Opts}` after the id (§4.1), with options that `encode_options/1` made.
+  """
+  @spec encode_call(binary, term, binary) :: body
+  def encode_call(op, args, options \\ @no_options) do
+    if :erlang.external_size(args) < @large do
+      <<131, args::binary>> = :erlang.term_to_binary(args)
+      body = <<109, byte_size(op)::32, op::binary, args::binary, options::binary>>
+      {body, byte_size(body)}
+    else
+      [<<131, first::binary>> | rest] = :erlang.term_to_iovec(args)
+      body = [<<109, byte_size(op)::32, op::binary, first::binary>>, rest | options]
+      {body, IO.iodata_length(body)}
+    end
+  end
+
+  @doc """
+  The options of a call (§4.1): `:timeout`, `:queue_timeout`, `:progress` and `:priority`. Those that are
+  `nil` or `:infinity` are left out.
+  """
+  @spec encode_options(keyword) :: binary
+  def encode_options(options) do
+    pairs = for {key, value} <- options, value not in [nil, :infinity], do: option(key, value)
+    IO.iodata_to_binary([<<116, length(pairs)::32>> | pairs])
+  end
+
+  defp option(:timeout, ms), do: <<119, 7, "timeout", 98, ms::32>>
+  defp option(:queue_timeout, ms), do: <<119, 13, "queue_timeout", 98, ms::32>>
+  defp option(:progress, ms), do: <<119, 8, "progress", 98, ms::32>>
+  defp option(:priority, priority), do: <<119, 8, "priority", 97, priority>>
+
+  @doc "Bytes that a call with this body takes in a frame of its own."
+  @spec call_size(body) :: pos_integer
+  def call_size({_iodata, size}), do: @call_header + size
+
+  @doc "Bytes that a call with this body adds to a batch (§3)."
+  @spec element_size(body) :: pos_integer
+  def element_size({_iodata, size}), do: @element_overhead + @call_header + size
+
+  @doc "Bytes of an empty batch."
+  @spec batch_overhead() :: pos_integer
+  def batch_overhead, do: @batch_overhead
+
+  @doc "The frame that carries these calls: one as itself, several as a batch (§3)."
+  @spec requests([{id, body}, ...]) :: iodata
+  def requests([{id, {iodata, _size}}]), do: [call_header(id) | iodata]
+
+  def requests(calls) do
+    elements =
+      for {id, {iodata, size}} <- calls do
+        [<<109, @call_header + size::32>>, call_header(id) | iodata]
+      end
+
+    [<<131, 108, length(calls)::32>>, elements, 106]
+  end
+
+  @doc "`{cancel, Id}` (§4.2)."
+  @spec cancel(id) :: binary
+  def cancel(id), do: <<131, 104, 2, 119, 6, "cancel", 98, id::32>>
+
+  @doc "`{stop, GraceMs}` (§4.3)."
+  @spec stop(non_neg_integer) :: binary
+  def stop(grace_ms), do: <<131, 104, 2, 119, 4, "stop", 98, grace_ms::32>>
+
+  defp call_header(id), do: <<131, 104, 5, 119, 4, "call", 98, id::32>>
+
+  @doc "The op as a binary; an atom is one, too."
+  @spec op_name!(atom | binary) :: binary
+  def op_name!(op) when is_binary(op) and byte_size(op) in 1..255, do: op
+  def op_name!(op) when is_atom(op) and op not in [nil, true, false], do: Atom.to_string(op)
+
+  def op_name!(op) do
+    raise ArgumentError,
+          "an op must be an atom or a binary of 1 to 255 bytes, got: #{inspect(op)}"
+  end
+
+  ## Worker to host
+
+  @doc "The messages of a frame, undecoded: those of a batch (§3), or the frame itself."
+  @spec messages(binary) :: {:ok, [message]} | :malformed
+  def messages(<<131, 108, count::32, elements::binary>>), do: split(elements, count, [])
+  def messages(frame), do: {:ok, [frame]}
+
+  defp split(<<106>>, 0, messages), do: {:ok, Enum.reverse(messages)}
+
+  defp split(<<109, size::32, message::binary-size(size), rest::binary>>, count, messages)
+       when count > 0 do
+    split(rest, count - 1, [message | messages])
+  end
+
+  defp split(_elements, _count, _messages), do: :malformed
+
+  @doc "Whom a message is for, from its first bytes (§5)."
+  @spec route(message) :: routed
+  def route(<<131, 104, 4, 119, 2, "ok", 98, id::32, _rest::binary>>), do: {:reply, id}
+  def route(<<131, 104, 5, 119, 5, "error", 98, id::32, _rest::binary>>), do: {:reply, id}
+
+  def route(message) do
+    case decode(message) do
+      {:progress, id, done, total}
+      when is_integer(id) and is_integer(done) and is_integer(total) ->
+        {:progress, id, done, total}
+
+      {:log, level, text} when is_binary(text) ->
+        log(level, text, nil)
+
+      {:log, level, text, id} when is_binary(text) and is_integer(id) ->
+        log(level, text, id)
+
+      {:bye, reason} when reason in [:stop, :eof] ->
+        {:bye, reason}
+
+      _other ->
+        :malformed
+    end
+  end
+
+  defp log(level, text, id) when level in [:debug, :info, :warning, :error] do
+    {:log, level, text, id}
+  end
+
+  defp log(_level, _text, _id), do: :malformed
+
+  @doc """
+  A message for the caller of a job, decoded (§5.1, §5.2, §5.3). A large result that is a binary
+  and (nearly) all of its frame is not copied out of it.
+  """
+  @spec decode_reply(message) :: reply
+  def decode_reply(
+        <<131, 104, 4, 119, 2, "ok", 98, _id::32, 109, size::32, data::binary-size(size),
+          receipt::binary>> = message
+      )
+      when size >= @large do
+    case decode(<<131, receipt::binary>>) do
+      {_, _, _} = receipt -> decoded({:ok, 0, own(data, message), receipt})
+      _other -> :malformed
+    end
+  end
+
+  def decode_reply(message), do: message |> decode() |> decoded()
+
+  defp decoded({:ok, _id, value, receipt}) do
+    with %{} = receipt <- receipt(receipt), true <- data?(value) do
+      {:ok, value, receipt}
+    else
+      _ -> :malformed
+    end
+  end
+
+  defp decoded({:error, _id, kind, %{"message" => text} = details, receipt})
+       when kind in @kinds and is_binary(text) do
+    with %{} = receipt <- receipt(receipt), true <- data?(details) do
+      {:error, kind, details, receipt}
+    else
+      _ -> :malformed
+    end
+  end
+
+  defp decoded({:progress, _id, done, total}) when is_integer(done) and is_integer(total) do
+    {:progress, done, total}
+  end
+
+  defp decoded(_other), do: :malformed
+
+  defp receipt({queued, ran, cpu})
+       when is_integer(queued) and is_integer(ran) and is_integer(cpu) do
+    %{queued_us: queued, ran_us: ran, cpu_us: cpu}
+  end
+
+  defp receipt(_other), do: :malformed
+
+  # A part of a frame keeps all of the frame alive: worth it only if there is little else in it.
+  defp own(data, message) do
+    kept = :binary.referenced_byte_size(message) - byte_size(data)
+    if kept <= div(byte_size(data), 8), do: data, else: :binary.copy(data)
+  end
+
+  # `safe`: no new atoms (§9.3 promises that none are needed). Trailing bytes and compressed terms
+  # are no message of ours.
+  defp decode(<<131, tag, _::binary>> = message) when tag != 80 do
+    case :erlang.binary_to_term(message, [:safe, :used]) do
+      {term, used} when used == byte_size(message) -> term
+      _trailing -> :malformed
+    end
+  rescue
+    ArgumentError -> :malformed
+  end
+
+  defp decode(_other), do: :malformed
+
+  # `safe` still lets funs through, and many a function of Enum would call one.
+  defp data?(term) when is_function(term), do: false
+  defp data?([head | tail]), do: data?(head) and data?(tail)
+  defp data?(term) when is_tuple(term), do: term |> Tuple.to_list() |> data?()
+
+  defp data?(term) when is_map(term) do
+    Enum.all?(:maps.to_list(term), fn {key, value} -> data?(key) and data?(value) end)
+  end
+
+  defp data?(_term), do: true
+end

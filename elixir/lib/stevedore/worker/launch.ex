@@ -1,0 +1,121 @@
+defmodule Stevedore.Worker.Launch do
+  @moduledoc false
+  # Pool options → what Port.open is given, and what a failed start means, in words. Pure.
+
+  # Low and high mark of the port's queue. The driver's own (4 and 8 KiB) would suspend the worker
+  # after one large frame.
+  @busy_limits {1_048_576, 4_194_304}
+
+  @doc "The first and second argument of `Port.open/2`."
+  @spec port(map) :: {{:spawn_executable, charlist}, list}
+  def port(options) do
+    settings = [
+      :binary,
+      :exit_status,
+      packet: 4,
+      busy_limits_port: @busy_limits,
+      args: args(options),
+      env: env(options.env)
+    ]
+
+    {{:spawn_executable, String.to_charlist(executable(options))}, settings}
+  end
+
+  @doc "The path of the worker program."
+  @spec executable(map) :: String.t()
+  def executable(%{executable: nil}), do: Application.app_dir(:stevedore, "priv/stevedore")
+  def executable(%{executable: path}), do: Path.expand(path)
+
+  @doc "The command line of the worker program."
+  @spec args(map) :: [String.t()]
+  def args(options) do
+    option("--threads", options.threads) ++
+      option("--max-queue", options.max_queue) ++
+      option("--max-frame", options.max_frame) ++
+      Enum.flat_map(options.plugins, &["--plugin", Path.expand(&1)]) ++
+      options.args
+  end
+
+  defp option(_name, nil), do: []
+  defp option(name, number), do: [name, Integer.to_string(number)]
+
+  defp env(variables) do
+    for {name, value} <- variables do
+      {String.to_charlist(name), value && String.to_charlist(value)}
+    end
+  end
+
+  @doc "Why a worker did not get ready, and what to do about it."
+  @spec boot_failure(term, String.t()) :: String.t()
+  def boot_failure({:not_opened, :enoent}, path) do
+    "there is no worker program at #{path}: build it (`mix compile` does, unless STEVEDORE_BUILD=skip), " <>
+      "or say where it is with the option :executable"
+  end
+
+  def boot_failure({:not_opened, :eacces}, path) do
+    "the worker program #{path} may not be executed: `chmod +x` it, and check that its file system is not " <>
+      "mounted noexec"
+  end
+
+  def boot_failure({:not_opened, reason}, path)
+      when reason in [:emfile, :enfile, :enomem, :eagain, :system_limit] do
+    "the system refused to start #{path} (#{reason}): raise its limits on open files, processes or memory"
+  end
+
+  def boot_failure({:port_exited, status}, path) do
+    "#{path} ended before it answered hello: #{exit_status(status)}; what it printed is on the VM's stderr"
+  end
+
+  def boot_failure({:port_closed, _reason}, path) do
+    "#{path} ended before it answered hello; what it printed is on the VM's stderr"
+  end
+
+  def boot_failure({:boot_timeout, ms}, path) do
+    "#{path} did not answer hello within #{ms} ms: is it a Stevedore worker? Raise :boot_timeout if it is just slow"
+  end
+
+  def boot_failure({:protocol_version, version}, path) do
+    "#{path} speaks version #{inspect(version)} of the protocol, this library version " <>
+      "#{Stevedore.Protocol.version()} (PROTOCOL §6): use a program and a library of the same release"
+  end
+
+  def boot_failure({:malformed, frame}, path) do
+    "#{path} sent something that is no message (PROTOCOL §5), is it a Stevedore worker? It begins #{inspect(frame)}"
+  end
+
+  def boot_failure(reason, path), do: "#{path} could not be used: #{inspect(reason)}"
+
+  @doc "An exit status in words (PROTOCOL §11.1)."
+  @spec exit_status(non_neg_integer) :: String.t()
+  def exit_status(0), do: "exit code 0, an orderly end"
+  def exit_status(64), do: "exit code 64, wrong command line: check :args"
+  def exit_status(65), do: "exit code 65, broken stream"
+  def exit_status(69), do: "exit code 69, a plugin cannot be used: check :plugins"
+  def exit_status(70), do: "exit code 70, a bug in the worker"
+
+  def exit_status(71),
+    do: "exit code 71, the system refused threads or pipes: lower :threads or raise its limits"
+
+  def exit_status(74), do: "exit code 74, stdin or stdout failed"
+  def exit_status(75), do: "exit code 75, ended by its own watchdog"
+  def exit_status(77), do: "exit code 77, out of memory"
+
+  def exit_status(status) when status > 128 do
+    case signal(status - 128) do
+      nil -> "killed by signal #{status - 128}"
+      name -> "killed by #{name}"
+    end
+  end
+
+  def exit_status(status), do: "exit code #{status}"
+
+  defp signal(3), do: "SIGQUIT"
+  defp signal(4), do: "SIGILL"
+  defp signal(6), do: "SIGABRT"
+  defp signal(7), do: "SIGBUS"
+  defp signal(8), do: "SIGFPE"
+  defp signal(9), do: "SIGKILL (by someone, or because memory ran out)"
+  defp signal(11), do: "SIGSEGV"
+  defp signal(15), do: "SIGTERM"
+  defp signal(_number), do: nil
+end

@@ -1,0 +1,96 @@
+defmodule Stevedore.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias Stevedore.Options
+
+  test "fills in defaults" do
+    options = Options.pool!(name: Pool)
+
+    assert %{name: Pool, workers: 1, plugins: [], timeout: 60_000, queue_timeout: 30_000} =
+             options
+
+    assert options.threads == nil
+  end
+
+  test "a wrong option is an ArgumentError that names key and value" do
+    wrong = [
+      name: "pool",
+      name: nil,
+      workers: 0,
+      workers: 1.5,
+      threads: -1,
+      plugins: "one.so",
+      plugins: [""],
+      executable: ~c"charlist",
+      args: [:atom],
+      args: ["a\0b"],
+      env: %{"A" => nil},
+      env: [{"", "1"}],
+      timeout: 0,
+      queue_timeout: nil,
+      max_frame: 1,
+      boot_timeout: :infinity,
+      drain_timeout: -1
+    ]
+
+    for {key, value} <- wrong do
+      error = assert_raise ArgumentError, fn -> Options.pool!([{:name, Pool}, {key, value}]) end
+      assert error.message =~ inspect(key)
+      assert error.message =~ inspect(value)
+    end
+  end
+
+  test "accepts what the docs say" do
+    for {key, value} <- [
+          threads: nil,
+          threads: 4,
+          timeout: :infinity,
+          env: %{"A" => "1", "B" => false},
+          env: [{"A", ""}],
+          plugins: ["a.so", "b.so"]
+        ] do
+      assert %{^key => ^value} = Options.pool!([{:name, Pool}, {key, value}])
+    end
+  end
+
+  test "an unknown option is named, and the name is required" do
+    assert_raise ArgumentError, ~r/unknown pool option :wrkers \(value: 2\)/, fn ->
+      Options.pool!(name: Pool, wrkers: 2)
+    end
+
+    assert_raise ArgumentError, ~r/:name is required/, fn -> Options.pool!([]) end
+    assert_raise ArgumentError, ~r/got: :workers/, fn -> Options.pool!([:workers]) end
+  end
+
+  test "the options of a call go over the pool's" do
+    defaults = Options.call_defaults(Options.pool!(name: Pool, timeout: 7))
+    assert Options.call!([], defaults) == defaults
+
+    assert %{timeout: 7, queue_timeout: :infinity, priority: 0} =
+             Options.call!([queue_timeout: :infinity, priority: 0], defaults)
+
+    assert_raise ArgumentError, ~r/call option :priority must be .* got: 10/, fn ->
+      Options.call!([priority: 10], defaults)
+    end
+
+    assert_raise ArgumentError, ~r/:on_progress/, fn ->
+      Options.call!([on_progress: fn -> :ok end], defaults)
+    end
+  end
+
+  test "the options of a stream are its own and those of its calls" do
+    assert {%{ordered: false, max_concurrency: nil}, [timeout: 5]} =
+             Options.stream!(ordered: false, timeout: 5)
+
+    assert_raise ArgumentError, ~r/:max_concurrency .* got: 0/, fn ->
+      Options.stream!(max_concurrency: 0)
+    end
+  end
+
+  test "the docs mention every option with its default" do
+    docs = Options.docs(:pool)
+    for key <- Map.keys(Options.pool!(name: Pool)), do: assert(docs =~ "`:#{key}`")
+    assert docs =~ "default: `30000`"
+    assert Options.docs(:call) =~ "default: the pool's `:timeout`"
+  end
+end

@@ -1,0 +1,60 @@
+defmodule Stevedore.Worker.LaunchTest do
+  use ExUnit.Case, async: true
+
+  alias Stevedore.Options
+  alias Stevedore.Worker.Launch
+
+  defp options(options), do: Options.pool!([name: P] ++ options)
+
+  test "only what was asked for is on the command line, besides the frame limit" do
+    assert Launch.args(options([])) == ["--max-frame", "67108864"]
+
+    assert Launch.args(
+             options(threads: 4, max_queue: 9, plugins: ["/p/a.so", "/p/b.so"], args: ["-x"])
+           ) ==
+             ~w(--threads 4 --max-queue 9 --max-frame 67108864 --plugin /p/a.so --plugin /p/b.so -x)
+  end
+
+  test "a relative plugin and executable are made absolute" do
+    assert ["--max-frame", _, "--plugin", "/" <> _] = Launch.args(options(plugins: ["priv/a.so"]))
+    assert "/" <> _ = Launch.executable(options(executable: "bin/stevedore"))
+  end
+
+  test "the port has frames, an exit status and wide marks, and leaves stderr alone" do
+    {{:spawn_executable, ~c"/bin/x"}, settings} =
+      Launch.port(options(executable: "/bin/x", env: %{"A" => "ä", "B" => false}))
+
+    assert :binary in settings and :exit_status in settings
+    refute :stderr_to_stdout in settings
+    assert {:packet, 4} in settings
+    assert {:busy_limits_port, {1_048_576, 4_194_304}} in settings
+    assert {:env, [{~c"A", ~c"ä"}, {~c"B", false}]} in settings
+  end
+
+  test "each reason for a failed start says what to do" do
+    for {reason, advice} <- [
+          {{:not_opened, :enoent}, ":executable"},
+          {{:not_opened, :eacces}, "chmod"},
+          {{:not_opened, :emfile}, "limits"},
+          {{:port_exited, 69}, "check :plugins"},
+          {{:port_exited, 64}, "check :args"},
+          {{:port_exited, 139}, "SIGSEGV"},
+          {{:port_closed, :epipe}, "stderr"},
+          {{:boot_timeout, 10}, ":boot_timeout"},
+          {{:protocol_version, 2}, "same release"},
+          {{:malformed, "abc"}, "is it a Stevedore worker"}
+        ] do
+      text = Launch.boot_failure(reason, "/bin/x")
+      assert text =~ advice
+      assert text =~ "/bin/x"
+    end
+  end
+
+  test "every exit code of PROTOCOL §11.1 has words of its own" do
+    texts = for code <- [0, 64, 65, 69, 70, 71, 74, 75, 77], do: Launch.exit_status(code)
+    assert Enum.uniq(texts) == texts
+    assert Enum.all?(texts, &(&1 =~ ~r/exit code \d+, ./))
+    assert Launch.exit_status(3) == "exit code 3"
+    assert Launch.exit_status(128 + 34) == "killed by signal 34"
+  end
+end

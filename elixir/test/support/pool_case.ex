@@ -1,0 +1,75 @@
+defmodule Stevedore.PoolCase do
+  @moduledoc false
+  # Tests that start pools. Each pool has a name of its own, so they run at the same time.
+
+  use ExUnit.CaseTemplate
+
+  alias Stevedore.Fixture
+
+  using do
+    quote do
+      import Stevedore.PoolCase
+      alias Stevedore.{Error, Fixture, Job}
+    end
+  end
+
+  @doc "The worker program: STEVEDORE_EXECUTABLE, or else the one built with the library."
+  def executable, do: System.get_env("STEVEDORE_EXECUTABLE")
+
+  @doc "Its path in either case."
+  def program, do: executable() || Application.app_dir(:stevedore, "priv/stevedore")
+
+  @doc "The plugin of that name, beside that program."
+  def plugin(name) do
+    case executable() do
+      nil -> Application.app_dir(:stevedore, "priv/plugins/#{name}.so")
+      program -> Path.join(Path.dirname(program), "#{name}.so")
+    end
+  end
+
+  @doc "Starts a pool of the real program, supervised by the test; returns its name."
+  def start_pool!(options \\ []) do
+    options = pool_options(options)
+    start_supervised!({Stevedore, options}, id: options[:name])
+    options[:name]
+  end
+
+  @doc "Starts a pool of a fixture program."
+  def start_fixture!(fixture, options \\ []) do
+    start_pool!([executable: Fixture.path(fixture), drain_timeout: 0] ++ options)
+  end
+
+  def pool_options(options) do
+    Keyword.merge(
+      [name: unique_name(), workers: 1, executable: executable(), drain_timeout: 2_000],
+      options
+    )
+  end
+
+  def unique_name, do: Module.concat(Stevedore.Test, "Pool#{System.unique_integer([:positive])}")
+
+  @doc "The pids and OS process ids of the ready workers."
+  def workers(pool),
+    do: for(worker <- Stevedore.info(pool).workers, do: {worker.pid, worker.os_pid})
+
+  def kill!(os_pid), do: {_, 0} = System.cmd("kill", ["-KILL", "#{os_pid}"])
+
+  def alive?(os_pid) do
+    match?({_, 0}, System.cmd("kill", ["-0", "#{os_pid}"], stderr_to_stdout: true))
+  end
+
+  @doc "Sends this process the pool's events as `{:event, name, measurements, metadata}`."
+  def forward_events(pool, events) do
+    id = make_ref()
+    test = self()
+    events = for event <- events, do: [:stevedore | event]
+    :ok = :telemetry.attach_many(id, events, &__MODULE__.forward_event/4, {pool, test})
+    ExUnit.Callbacks.on_exit(fn -> :telemetry.detach(id) end)
+  end
+
+  def forward_event([:stevedore | event], measurements, %{pool: pool} = metadata, {pool, test}) do
+    send(test, {:event, event, measurements, metadata})
+  end
+
+  def forward_event(_event, _measurements, _metadata, _config), do: :ok
+end
