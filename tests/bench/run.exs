@@ -12,8 +12,8 @@ defmodule Bench do
   alias Bench.{Report, Restart, Soak, Subject, Throughput}
 
   @switches [quick: :boolean, check: :boolean, json: :string]
-  @full %{rounds: 7, ms: 600, samples: 15}
-  @quick %{rounds: 3, ms: 250, samples: 5}
+  @full %{rounds: 15, ms: 200, samples: 15}
+  @quick %{rounds: 5, ms: 150, samples: 5}
 
   def main(arguments) do
     options = options(arguments)

@@ -255,7 +255,7 @@ defmodule Differential.Judge do
     if status != 0 or length(answers) != length(terms) do
       culprit = Enum.at(terms, length(answers))
 
-      raise "check_tool ended with #{status} after #{length(answers)} of #{length(terms)} terms, at #{inspect(culprit, limit: :infinity)}\n#{said}"
+      raise "check_tool ended with #{status} at #{inspect(culprit, limit: :infinity)}\n#{said}"
     end
 
     answers
@@ -318,7 +318,8 @@ defmodule Differential do
     tally = Enum.reduce(tallies, &Map.merge(&1, &2, fn _, a, b -> a + b end))
 
     IO.puts(
-      "#{count} terms, no disagreement: #{tally["o"]} accepted, #{tally["d"]} with a key twice, #{tally["r"]} refused, #{tally["b"]} broken"
+      "#{count} terms, no disagreement: #{tally["o"]} accepted, #{tally["d"]} with a key twice, " <>
+        "#{tally["r"]} refused, #{tally["b"]} broken"
     )
   end
 

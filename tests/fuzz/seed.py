@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""seed.py DIRECTORY [LARGEST]: the vectors as seeds, in DIRECTORY/{frames,etf,msgpack}, those of at most LARGEST bytes (default 4096).
+"""seed.py DIRECTORY [LARGEST]: the vectors as seeds, in DIRECTORY/{frames,etf,msgpack}, those of at most LARGEST bytes
+(default 4096).
 
 Bytes, not text: what a fuzz target takes. `frames` gets them with their lengths, the others the message as one term.
 """

@@ -1,7 +1,9 @@
-"""A minimal External Term Format, independent of the code under test: enough to talk to a worker, strict about what comes back.
+"""A minimal External Term Format, independent of the code under test: enough to talk to a worker, strict about what
+comes back.
 
-Python to ETF: None, True and False are the atoms nil, true and false; str and bytes are binaries; list, tuple, dict, int and float are
-themselves. Atom("x") is an atom, Bits(data, n) a bitstring. From ETF: binaries are bytes, atoms Atom (but nil, true, false).
+Python to ETF: None, True and False are the atoms nil, true and false; str and bytes are binaries; list, tuple, dict,
+int and float are themselves. Atom("x") is an atom, Bits((data, n)) a bitstring. From ETF: binaries are bytes, atoms
+Atom (but nil, true, false).
 """
 
 import struct
@@ -36,7 +38,8 @@ def encode_term(term):
 
 def encode_atom(name):
     data = name.encode()
-    return (b"\x77" + bytes([len(data)]) if len(data) < 256 else b"\x76" + struct.pack(">H", len(data))) + data
+    header = struct.pack(">BB", 119, len(data)) if len(data) < 256 else struct.pack(">BH", 118, len(data))
+    return header + data
 
 
 def encode_integer(value):
@@ -45,7 +48,8 @@ def encode_integer(value):
     if -(2**31) <= value < 2**31:
         return struct.pack(">Bi", 98, value)
     magnitude = abs(value).to_bytes((value.bit_length() + 7) // 8, "little")
-    header = struct.pack(">BB", 110, len(magnitude)) if len(magnitude) < 256 else struct.pack(">BI", 111, len(magnitude))
+    size = len(magnitude)
+    header = struct.pack(">BB", 110, size) if size < 256 else struct.pack(">BI", 111, size)
     return header + bytes([value < 0]) + magnitude
 
 
@@ -65,7 +69,8 @@ def encode_tuple(items):
 
 
 def encode_map(pairs):
-    return struct.pack(">BI", 116, len(pairs)) + b"".join(encode_term(k) + encode_term(v) for k, v in pairs.items())
+    encoded = b"".join(encode_term(key) + encode_term(value) for key, value in pairs.items())
+    return struct.pack(">BI", 116, len(pairs)) + encoded
 
 
 ENCODERS = {

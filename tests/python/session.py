@@ -1,4 +1,4 @@
-"""Plays proto/vectors/sessions: what a host says and what a worker must answer, line by line (see proto/vectors/README.md)."""
+"""Plays proto/vectors/sessions: what a host says and what a worker must answer (see proto/vectors/README.md)."""
 
 import json
 import os
@@ -34,10 +34,12 @@ class Session:
         self.name = os.path.basename(path)[: -len(".session")]
         with open(path, encoding="utf-8") as file:
             lines = [line.rstrip("\n") for line in file]
-        self.headers = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# ") and ": " in line)
+        comments = [line[2:] for line in lines if line.startswith("# ")]
+        self.headers = dict(comment.split(": ", 1) for comment in comments if ": " in comment)
         self.lines = [line for line in lines if line and not line.startswith("#")]
         self.options = self.headers.get("options", "").split()
-        self.codecs = ["etf", "msgpack"] if self.headers.get("codec", "both") == "both" else [self.headers["codec"]]
+        codec = self.headers.get("codec", "both")
+        self.codecs = ["etf", "msgpack"] if codec == "both" else [codec]
         self.needs_plugin = "plugin" in self.headers
 
 
@@ -99,7 +101,8 @@ class Player:
     def expect_exit(self, code):
         unexpected = [message for message in self.worker.rest() if message[0] not in self.skipped]
         if unexpected or self.worker.wait() != int(code):
-            raise AssertionError(f"exit {self.worker.wait()}, said {unexpected}; stderr: {self.worker.stderr()}")
+            ending = f"exit code {self.worker.wait()}, said {unexpected}"
+            raise AssertionError(f"{ending}; stderr: {self.worker.stderr()}")
 
 
 def play(session, codec):

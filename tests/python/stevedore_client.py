@@ -1,8 +1,8 @@
 """A client of the executable, without a BEAM: one Worker is one process, its frames, and everything it said.
 
-Messages are lists of plain values in both codecs: tags, kinds and texts are str, bytes that are not UTF-8 are bytes, nil is None. So
-tests compare `["ok", 1, "pong", [q, r, c]]` whatever came over the wire. Waiting is for events, with one generous limit (PATIENCE): no
-test asserts that something is quick.
+Messages are lists of plain values in both codecs: tags, kinds and texts are str, bytes that are not UTF-8 are bytes,
+nil is None. So tests compare `["ok", 1, "pong", [q, r, c]]` whatever came over the wire. Waiting is for events, with
+one generous limit (PATIENCE): no test asserts that something is quick.
 
 STEVEDORE names the executable, STEVEDORE_FAULT the plugin that misbehaves.
 """
@@ -92,7 +92,7 @@ def messages_in(content):
 
 
 class Worker:
-    """A worker process. Leaving its `with` block ends it; what it wrote to stderr is in `stderr()` after `wait()`."""
+    """A worker process. Leaving its `with` block ends it. What it wrote to stderr is in `stderr()` after `wait()`."""
 
     def __init__(self, *options, codec=Etf, plugin=False, **popen):
         self.codec = codec
@@ -107,7 +107,8 @@ class Worker:
         self.process = subprocess.Popen(command, bufsize=0, **popen)
         self.reader = None
         if self.process.stdout is not None:
-            self.reader = threading.Thread(target=self._read, args=(self.process.stdout.fileno(),), daemon=True)
+            stdout = self.process.stdout.fileno()
+            self.reader = threading.Thread(target=self._read, args=(stdout,), daemon=True)
             self.reader.start()
 
     def __enter__(self):

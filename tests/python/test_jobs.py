@@ -77,7 +77,7 @@ class TimeLimits(WorkerTest):
 
     def test_many_limits_at_once(self):
         with Worker("--threads", 2) as worker:
-            ids = [worker.start("sleep", LONG, timeout=20 + i % 7, queue_timeout=2**31 - 1) for i in range(40)]
+            ids = [worker.start("sleep", LONG, timeout=20 + i % 7, queue_timeout=3_600_000) for i in range(40)]
             for id in ids:
                 self.assert_error(worker.terminal(id), "timed_out")
 
@@ -236,7 +236,8 @@ class Batches(WorkerTest):
 
     def test_a_batch_of_mixed_codecs_is_answered_in_each(self):
         with Worker() as worker:
-            worker.send_frame(etf.encode([Etf.encode(("call", 1, "echo", 1)), Msgpack.encode(("call", 2, "echo", 2))]))
+            messages = [Etf.encode(("call", 1, "echo", 1)), Msgpack.encode(("call", 2, "echo", 2))]
+            worker.send_frame(etf.encode(messages))
             self.assert_one_terminal_each(worker.finish(), [1, 2])
 
     def test_a_batch_from_the_worker_can_be_split_without_decoding(self):
@@ -273,8 +274,10 @@ class Many(WorkerTest):
                 self.send_some_call(worker, chance, id)
             replies = [message for message in worker.finish() if message[0] in TERMINAL]
             self.assert_one_terminal_each(replies, range(self.COUNT))
-            kinds = {message[2] if message[0] == "error" else "ok" for message in replies}
-            self.assertLessEqual(kinds, {"ok", "unknown_op", "cancelled", "timed_out", "queue_timeout", "bad_args", "bad_request"})
+            kinds = {message[2] for message in replies if message[0] == "error"}
+            certain = {"unknown_op", "cancelled", "bad_args", "bad_request"}
+            self.assertLessEqual(certain, kinds)
+            self.assertLessEqual(kinds, certain | {"timed_out", "queue_timeout"})
 
     def send_some_call(self, worker, chance, id):
         kind = chance.randrange(10)
@@ -287,7 +290,8 @@ class Many(WorkerTest):
         elif kind == 7:
             worker.send("call", id, "echo", id, {"timeout": 0})
         elif kind == 8:
-            worker.send("call", id, "sleep", {"ms": 0}, {"timeout": 1, "queue_timeout": 1000, "priority": chance.randrange(10)})
+            options = {"timeout": 1, "queue_timeout": 1000, "priority": chance.randrange(10)}
+            worker.send("call", id, "sleep", {"ms": 0}, options)
         else:
             worker.send("call", id, "sleep", LONG)
             worker.send("cancel", id)

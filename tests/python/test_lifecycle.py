@@ -324,7 +324,8 @@ class ExitCodes(WorkerTest):
     """§11.1."""
 
     def run_it(self, *arguments, stdin=b""):
-        return subprocess.run([EXECUTABLE, *arguments], input=stdin, capture_output=True, timeout=PATIENCE, check=False)
+        command = [EXECUTABLE, *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, check=False)
 
     def test_help_and_version(self):
         for option in ("--help", "--version"):

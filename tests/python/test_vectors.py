@@ -1,4 +1,4 @@
-"""proto/vectors/{valid,invalid} against the executable: what a vector says must be seen from outside (PROTOCOL §1-§4, §8-§10)."""
+"""proto/vectors/{valid,invalid} against the executable: what each says must be seen (PROTOCOL §1-§4, §8-§10)."""
 
 import unittest
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The executable with nothing but a shell: frames made by printf, replies looked at as hex; then `stevedore encode | stevedore |
-# stevedore decode`. Usage: smoke_test.sh [EXECUTABLE]. Ends with "N passed, N failed".
+# The executable with nothing but a shell: frames made by printf, replies looked at as hex; then `stevedore encode |
+# stevedore | stevedore decode`. Usage: smoke_test.sh [EXECUTABLE]. Ends with "N passed, N failed".
 set -uo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -31,8 +31,8 @@ hex() { od -An -v -tx1 | tr -d ' \n'; }
 atom() { printf '77%02x%s' "${#1}" "$(text "$1")"; }
 binary() { printf '6d%08x%s' "${#1}" "$(text "$1")"; }
 
-# check NAME CODE PATTERN COMMAND…: the command exits with CODE and prints what the shell pattern matches. What it writes to stderr is
-# shown if that is not so.
+# check NAME CODE PATTERN COMMAND…: the command exits with CODE and prints what the shell pattern matches. What it writes
+# to stderr is shown if that is not so.
 check() {
   local name=$1 code=$2 pattern=$3 output status
   shift 3
@@ -85,7 +85,8 @@ batch() {
 check "a batch of one" 0 "*77026f6b6200000001$(binary pong)*$BYE_EOF" batch
 
 bad_request() { frame 83 6802 "$(atom launch)" 6107 | serve; }
-check "an unknown message is answered with its id" 0 "*7705$(text error)6200000007770b$(text bad_request)*$BYE_EOF" bad_request
+check "an unknown message is answered with its id" 0 \
+  "*7705$(text error)6200000007770b$(text bad_request)*$BYE_EOF" bad_request
 
 broken_length() { bytes ffffffff | serve; }
 check "an over-long frame breaks the stream" 65 "" broken_length
@@ -100,7 +101,10 @@ one_line() { bytes 00000000 | "$STEVEDORE" 2>&1 >/dev/null | wc -l | tr -d ' '; 
 check "one line on stderr says so" 65 1 one_line
 
 from_file() {
-  { frame 83 6804 "$(atom call)" 6101 "$(binary ping)" 6a; frame 83 6804 "$(atom call)" 6102 "$(binary ping)" 6a; } >"$SCRATCH/frames"
+  {
+    frame 83 6804 "$(atom call)" 6101 "$(binary ping)" 6a
+    frame 83 6804 "$(atom call)" 6102 "$(binary ping)" 6a
+  } >"$SCRATCH/frames"
   "$STEVEDORE" <"$SCRATCH/frames" >"$SCRATCH/replies" && hex <"$SCRATCH/replies"
 }
 check "stdin and stdout are files" 0 "*6200000001*6200000002*$BYE_EOF" from_file

@@ -13,6 +13,7 @@ enum exit_code {
     EXIT_NO_RESOURCES = 71,
     EXIT_IO = 74,
     EXIT_WATCHDOG = 75,
+    EXIT_CALLED = 76,
     EXIT_NO_MEMORY = 77,
 };
 

@@ -153,6 +153,28 @@ static void compose_stopped(struct stv_job *job) {
     }
 }
 
+/* A map with a key twice would be a frame that the BEAM cannot decode. NULL, or what is wrong. Looked for
+ * only in replies with maps that the op composed itself; those copied from its arguments are fine. */
+static const char *key_twice(struct stv_job *job) {
+    struct writer *reply = &job->run->reply;
+    const char *reason = NULL;
+    uint8_t *copy = NULL;
+    struct slice result = {reply->bytes, reply->length};
+    if (!job->run->has_maps) {
+        return NULL;
+    }
+    if (reply->splice_count > 0) {
+        copy = must(malloc(writer_size(reply)));
+        writer_copy(reply, copy);
+        result = (struct slice){copy, writer_size(reply)};
+    }
+    result.bytes += job->run->result_at;
+    result.length -= job->run->result_at;
+    (void)job->codec->read(&job->run->arena, result, &reason);
+    free(copy);
+    return reason;
+}
+
 /* The op said STV_OK: what it put must be exactly one term. */
 static void check_result(struct stv_job *job) {
     struct writer *reply = &job->run->reply;
@@ -167,6 +189,11 @@ static void check_result(struct stv_job *job) {
     } else if (reply->error != WRITER_FINE || reply->depth != 1 || reply->open[0].left != 1) {
         compose_failed(job, "bad_reply",
                        "the op's reply is not one whole term of finite numbers and UTF-8 texts");
+    } else {
+        const char *wrong = key_twice(job);
+        if (wrong != NULL) {
+            compose_failed(job, "bad_reply", wrong);
+        }
     }
 }
 
@@ -217,6 +244,7 @@ static bool decode_args(struct stv_job *job) {
 
 static void call_op(struct stv_job *job) {
     reply_begin_ok(&job->run->reply, job->id);
+    job->run->result_at = job->run->reply.length;
     switch (job->op->op->run(job)) {
     case STV_OK:
         check_result(job);
@@ -240,6 +268,7 @@ static uint64_t cpu_now(bool measure) {
 static struct run *run_create(const struct stv_job *job) {
     struct run *run = must(malloc(sizeof *run));
     run->args = NULL;
+    run->has_maps = false;
     run->failure = (struct failure){
         .kind = KIND_FAILED, .code = "unknown", .message = "the op failed and did not say why"};
     arena_init(&run->arena, run->first, sizeof run->first);

@@ -42,6 +42,8 @@ struct run {
     struct arena arena;
     const struct stv_term *args;
     struct writer reply;
+    size_t result_at; /* where in the reply the result begins */
+    bool has_maps;    /* the op composed maps itself */
     struct failure failure;
     unsigned char first[JOB_ARENA_FIRST];
 };

@@ -74,14 +74,20 @@ static const char *c_string(struct stv_job *job, const char *name, bool utf8) {
 
 bool stv_arg_text(struct stv_job *job, const char *name, const char **value) {
     const char *string = c_string(job, name, true);
-    *value = string != NULL ? string : *value;
-    return string != NULL;
+    if (string == NULL) {
+        return false;
+    }
+    *value = string;
+    return true;
 }
 
 bool stv_arg_path(struct stv_job *job, const char *name, const char **value) {
     const char *string = c_string(job, name, false);
-    *value = string != NULL ? string : *value;
-    return string != NULL;
+    if (string == NULL) {
+        return false;
+    }
+    *value = string;
+    return true;
 }
 
 bool stv_opt_int(struct stv_job *job, const char *name, int64_t *value) {
@@ -153,6 +159,7 @@ void stv_put_list(struct stv_job *job, size_t count) {
 }
 
 void stv_put_map(struct stv_job *job, size_t pairs) {
+    job->run->has_maps = true;
     writer_put_map(&job->run->reply, clamp(pairs));
 }
 
@@ -260,7 +267,8 @@ enum stv_status stv_too_large(struct stv_job *job, uint64_t limit) {
     return fail_with(job, KIND_TOO_LARGE, message);
 }
 
-/* A key that is there already gets the new value (a map with a key twice cannot be decoded); if there is no room, the last one gives way. */
+/* A key that is there already gets the new value (a map with a key twice cannot be decoded); if there is no
+ * room, the last one gives way. */
 static void put_detail(struct stv_job *job, const char *key, const char *text, int64_t number) {
     struct failure *failure = &job->run->failure;
     uint32_t index = 0;

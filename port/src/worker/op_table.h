@@ -1,5 +1,5 @@
 /* op_table: the ops of this worker, by name: control ops, built-in ops, those of plugins. Filled at start,
- * read-only afterwards (but for on_loop). Thread: loop, and before it. */
+ * read-only afterwards but for on_loop and suspected. Thread: loop, and before it. */
 #ifndef OP_TABLE_H
 #define OP_TABLE_H
 
@@ -13,7 +13,8 @@ struct op {
     const struct stv_op *op;
     const char *plugin; /* "stevedore" for built-in ones */
     size_t name_length;
-    bool on_loop; /* STV_SHORT, until it once took long; OP_CONTROL */
+    bool on_loop;   /* STV_SHORT, until it proves long; OP_CONTROL */
+    bool suspected; /* its last run on the loop took long by the clock on the wall */
 };
 
 struct op_table {

@@ -23,8 +23,9 @@
 #define BATCH_HEADER 16u    /* codec->put_batch_header */
 #define BATCH_ITEM   8u     /* codec->put_batch_item */
 #define BATCH_END    1u     /* codec->put_batch_end */
-#define FIRST_ITEM   (FRAME_HEADER + BATCH_HEADER) /* the headers go in front of it, when their size is known \
-                                                    */
+#define FIRST_ITEM                                                                                           \
+    (FRAME_HEADER + BATCH_HEADER) /* the headers go in front of it, when their size is known                 \
+                                   */
 #define MAX_PIECES 64
 
 struct chunk {

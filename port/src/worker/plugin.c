@@ -1,14 +1,26 @@
 #include "plugin.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fatal.h"
 
 #define SYMBOL "stevedore_plugin"
 
+/* A bare name is a file here, not one of the system's libraries, where dlopen would look for it. */
+static void *open_library(const char *file) {
+    char *path = NULL;
+    if (asprintf(&path, "%s%s", strchr(file, '/') == NULL ? "./" : "", file) < 0) {
+        fatal(EXIT_NO_MEMORY, "out of memory");
+    }
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* stays open for as long as the process lives */
+    free(path);
+    return library;
+}
+
 static const struct stv_plugin *open_file(const char *file) {
-    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL); /* stays open for as long as the process lives */
+    void *library = open_library(file);
     if (library == NULL) {
         fatal(EXIT_BAD_PLUGIN, "cannot load the plugin: %s", dlerror());
     }

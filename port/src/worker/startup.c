@@ -9,6 +9,7 @@
  * 4. No new privileges, no core dumps (they would hold payloads).
  * 5. Signals: SIGPIPE shows as EPIPE. The BEAM hands SIGFPE down ignored: back to the default, or dividing by
  * zero would be undefined.
+ *    Whoever calls exit() in an op is named: left alone, libuv's destructor would wait for its own threads.
  * 6. Larger pipes: 64 KiB costs large messages two thirds of their throughput. 512 KiB measured as good as 1
  * MiB, and leaves an unprivileged user twice as many workers before the kernel's soft limit (pipe(7)). A
  * refusal costs only speed.
@@ -20,6 +21,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -125,7 +127,14 @@ static void limit(void) {
     }
 }
 
+static void on_exit_called(void) {
+    fatal(EXIT_CALLED, "an op, or a library in it, called exit()");
+}
+
 static void set_signals(void) {
+    if (atexit(on_exit_called) != 0) {
+        refuse("watch for exit");
+    }
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGFPE, SIG_DFL) == SIG_ERR) {
         refuse("set signals");
     }

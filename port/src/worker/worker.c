@@ -208,19 +208,27 @@ static void on_due(struct stv_job *job, uint64_t now, void *context) {
 /* --- Calls -------------------------------------------------------------------------------------------------
  */
 
-/* Runs a short op here and now. One that takes long is told on and moves to the threads; control ops stay. */
+static void move_to_threads(struct worker *worker, struct op *op, uint64_t cpu_us) {
+    char text[512];
+    int length = snprintf(text, sizeof text,
+                          "op %s is flagged short but took %llu us: it runs on the threads from now on",
+                          op->op->name, (unsigned long long)cpu_us);
+    op->on_loop = false;
+    worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
+}
+
+/* Runs a short op here and now. A run that took long may only have been kept from the CPU; so it raises a
+ * suspicion, and the next run's CPU time is asked for, which otherwise would cost more than the op. Control
+ * ops stay whatever they take. */
 static void run_on_loop(struct worker *worker, struct stv_job *job) {
     struct op *op = job->op;
+    bool is_control = (op->op->flags & OP_CONTROL) != 0;
     job->started_at = job->received_at;
-    job_run(job, false);
-    if (job->receipt.ran_us > SHORT_RUN_MAX_US && (op->op->flags & OP_CONTROL) == 0) {
-        char text[512];
-        int length = snprintf(text, sizeof text,
-                              "op %s is flagged short but ran %llu us: it runs on the threads from now on",
-                              op->op->name, (unsigned long long)job->receipt.ran_us);
-        op->on_loop = false;
-        worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
+    job_run(job, op->suspected);
+    if (op->suspected && job->receipt.cpu_us > SHORT_RUN_MAX_US) {
+        move_to_threads(worker, op, job->receipt.cpu_us);
     }
+    op->suspected = !is_control && job->receipt.ran_us > SHORT_RUN_MAX_US;
     say_outbox(worker);
     send_reply(worker, job);
 }
