@@ -60,6 +60,18 @@ defmodule Bench.Report do
     )
 
     table("Targets", ["", "", "measured"], Enum.map(outcome.targets, &target_row/1))
+    print_others(outcome.others)
+  end
+
+  defp print_others(nil), do: :ok
+
+  defp print_others(share) do
+    advice =
+      if share > 0.1, do: ": too much for a claim, measure again when it is quiet", else: ""
+
+    IO.puts(
+      "\nOthers used #{round(100 * share)} % of this machine's processors meanwhile#{advice}."
+    )
   end
 
   defp throughput_row(one, keys) do

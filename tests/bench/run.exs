@@ -4,12 +4,13 @@
 #   --check      exit code 1 if a target is missed
 #   --json FILE  writes all that was measured to FILE
 
-for file <- ~w(statistics load classic bare subjects throughput killer restart soak report) do
+for file <-
+      ~w(statistics machine load classic bare subjects throughput killer restart soak report) do
   Code.require_file("#{file}.ex", __DIR__)
 end
 
 defmodule Bench do
-  alias Bench.{Report, Restart, Soak, Subject, Throughput}
+  alias Bench.{Machine, Report, Restart, Soak, Subject, Throughput}
 
   @switches [quick: :boolean, check: :boolean, json: :string]
   @full %{rounds: 15, ms: 200, samples: 15}
@@ -49,27 +50,21 @@ defmodule Bench do
     say("starting and killing")
     restarts = Restart.run(subjects, size.samples)
     supervisors = Enum.map(subjects, & &1.start.())
-    throughput = Throughput.run(subjects, size.rounds, size.ms, &say/1)
+    pids = Enum.flat_map(subjects, & &1.os_pids.())
+    run = fn -> Throughput.run(subjects, size.rounds, size.ms, &say/1) end
+    {others, throughput} = Machine.shared(pids, run)
     say("100,000 checked calls")
     soaks = for %{key: key} = one <- subjects, key != :bare, do: Soak.run(one)
     Enum.each(supervisors, &Supervisor.stop/1)
 
     %{
-      machine: machine(),
+      machine: Machine.describe(),
+      others: others,
       size: size,
       throughput: throughput,
       restarts: restarts,
       soaks: soaks,
       targets: Report.targets(throughput, soaks)
-    }
-  end
-
-  defp machine do
-    %{
-      processors: System.schedulers_online(),
-      otp: System.otp_release(),
-      elixir: System.version(),
-      system: to_string(:erlang.system_info(:system_architecture))
     }
   end
 

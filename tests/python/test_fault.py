@@ -1,19 +1,15 @@
 """The plugin `fault`: every way to misbehave does what it says, as far as it can be seen from outside."""
 
-import os
 import signal
 import unittest
 
-from stevedore_client import Worker, WorkerTest
+from stevedore_client import SIGNALS_KILL, Worker, WorkerTest
 
-# In a build with sanitizers the signals are to reach the worker's own handlers.
-SANITIZERS = ":".join(f"handle_{name}=0" for name in ("segv", "abort", "sigbus", "sigfpe", "sigill"))
-ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": SANITIZERS, "TSAN_OPTIONS": SANITIZERS}
 
 
 class FaultTest(WorkerTest):
     def start(self, *options):
-        return self.enterContext(Worker("--threads", 2, *options, plugin=True, env=ENVIRONMENT))
+        return self.enterContext(Worker("--threads", 2, *options, plugin=True, env=SIGNALS_KILL))
 
     def assert_bad_arg(self, worker, op, args, arg):
         self.assert_error(worker.call(op, args), "bad_args", arg=arg)

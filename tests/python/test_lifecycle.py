@@ -9,7 +9,17 @@ import tempfile
 import time
 import unittest
 
-from stevedore_client import EXECUTABLE, FAULT_PLUGIN, PATIENCE, Etf, Msgpack, Worker, WorkerTest, frame
+from stevedore_client import (
+    EXECUTABLE,
+    FAULT_PLUGIN,
+    PATIENCE,
+    SIGNALS_KILL,
+    Etf,
+    Msgpack,
+    Worker,
+    WorkerTest,
+    frame,
+)
 
 LONG = {"ms": 3_600_000}
 
@@ -378,7 +388,7 @@ class ExitCodes(WorkerTest):
             self.assertEqual(worker.wait(), 74)
 
     def test_a_crash_shows_as_its_signal(self):
-        with Worker(plugin=True) as worker:
+        with Worker(plugin=True, env=SIGNALS_KILL) as worker:
             worker.start("fault.crash", {"signal": "SEGV", "how": "raise"})
             self.assertEqual(worker.wait(), -signal.SIGSEGV)
 
