@@ -61,7 +61,8 @@ struct stv_bytes {
     size_t size;
 };
 
-/* How a job ended; anything else counts as STV_FAILED. Return one, or better: return what stv_reply_… or stv_fail and its kin return. */
+/* How a job ended; anything else counts as STV_FAILED. Return one, or better: return what stv_reply_… or
+ * stv_fail and its kin return. */
 enum stv_status {
     STV_OK = 0,  /* what was replied or put is the result; nothing at all means nil */
     STV_FAILED,  /* the error that stv_fail and its kin described */

@@ -61,26 +61,28 @@ defmodule Stevedore.Caller do
     end
   end
 
-  defp new(pool, op, options) do
-    job = %Job{
+  defp new(pool, op, nil) do
+    %Job{ref: nil, pool: pool, op: op, owner: self(), started_at: System.monotonic_time()}
+  end
+
+  # The worker enforces the timeouts; the limit is when the caller stops believing that it does.
+  defp new(pool, op, %{limit: limit, on_progress: on_progress}) do
+    now = System.monotonic_time()
+
+    %Job{
       ref: nil,
       pool: pool,
       op: op,
       owner: self(),
-      started_at: System.monotonic_time()
+      started_at: now,
+      on_progress: on_progress,
+      limit: limit,
+      deadline: deadline(now, limit)
     }
-
-    if options, do: limit(job, options), else: job
   end
 
-  # The worker enforces both timeouts; this is when the caller stops believing that it does.
-  defp limit(job, %{queue_timeout: queue, timeout: run} = options)
-       when is_integer(queue) and is_integer(run) do
-    limit = queue + run + options.kill_after
-    %{job | on_progress: options.on_progress, limit: limit, deadline: from_now(limit)}
-  end
-
-  defp limit(job, options), do: %{job | on_progress: options.on_progress}
+  defp deadline(_now, :infinity), do: :infinity
+  defp deadline(now, limit), do: System.convert_time_unit(now, :native, :millisecond) + limit
 
   defp choose(nil, [], pool, queue_timeout), do: wait_for_worker(pool, queue_timeout)
   defp choose(nil, workers, _pool, _queue_timeout), do: {:ok, Roster.pick(workers), 0}
@@ -130,12 +132,16 @@ defmodule Stevedore.Caller do
   defp send_call(job, {pid, counter}, body) do
     Telemetry.job_start(job)
     :atomics.add(counter, 1, 1)
-    send(pid, {:stevedore_call, body, %{job | on_progress: progress_target(job.on_progress)}})
+    send(pid, {:stevedore_call, body, for_worker(job)})
     job
   end
 
-  defp progress_target(on_progress) when is_function(on_progress), do: :caller
-  defp progress_target(on_progress), do: on_progress
+  # A function is not for the worker to call, nor to be copied with all that it refers to.
+  defp for_worker(%Job{on_progress: on_progress} = job) when is_function(on_progress) do
+    %{job | on_progress: :caller}
+  end
+
+  defp for_worker(job), do: job
 
   defp settle(job, kind, message, details \\ %{}) do
     job = %{job | ref: make_ref()}
@@ -160,7 +166,7 @@ defmodule Stevedore.Caller do
   def cancel(%Job{worker: nil}), do: :ok
 
   def cancel(job) do
-    send(job.worker, {:stevedore_cancel, job.ref})
+    send(job.worker, {:stevedore_cancel, for_worker(job)})
     :ok
   end
 
@@ -170,7 +176,7 @@ defmodule Stevedore.Caller do
 
   def abandon(job) do
     Process.demonitor(job.ref, [:flush])
-    send(job.worker, {:stevedore_abandon, job.ref})
+    send(job.worker, {:stevedore_abandon, for_worker(job)})
     flush(job.ref)
   end
 

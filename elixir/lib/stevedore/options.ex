@@ -74,8 +74,8 @@ defmodule Stevedore.Options do
   end
 
   @doc """
-  What callers need of a pool's options: the defaults of every call, two limits, and as `wire` those
-  defaults as the worker is sent them.
+  What callers need of a pool's options: the defaults of every call, two limits, and what follows from
+  them: `wire`, as the worker is sent them, and `limit`, the ms after which a caller gives up.
   """
   @spec call_defaults(map) :: map
   def call_defaults(pool_options) do
@@ -106,8 +106,14 @@ defmodule Stevedore.Options do
       progress: options.on_progress && options.progress_interval
     ]
 
-    Map.put(options, :wire, Protocol.encode_options(wire))
+    Map.merge(options, %{wire: Protocol.encode_options(wire), limit: limit(options)})
   end
+
+  defp limit(%{queue_timeout: queue, timeout: run, kill_after: more})
+       when is_integer(queue) and is_integer(run),
+       do: queue + run + more
+
+  defp limit(_endless), do: :infinity
 
   @doc "Splits the options of a stream into its own and those of its calls; validates its own."
   @spec stream!(keyword) :: {map, keyword}

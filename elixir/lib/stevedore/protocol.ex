@@ -11,7 +11,7 @@ defmodule Stevedore.Protocol do
 
   @version 1
 
-  # From here on arguments go out by reference (term_to_iovec) and binary results come in as a part
+  # From here on arguments go out by reference (term_to_iovec) and binary results may come in as a part
   # of their frame: below, a copy is cheaper.
   @large 4096
 
@@ -53,14 +53,19 @@ defmodule Stevedore.Protocol do
   """
   @spec encode_call(binary, term, binary) :: body
   def encode_call(op, args, options \\ @no_options) do
+    {args, size} = encode_args(args)
+    # Not flattened: the port does that, once for the whole batch.
+    body = [<<109, byte_size(op)::32, op::binary>>, args | options]
+    {body, 5 + byte_size(op) + size + byte_size(options)}
+  end
+
+  defp encode_args(args) do
     if :erlang.external_size(args) < @large do
-      <<131, args::binary>> = :erlang.term_to_binary(args)
-      body = <<109, byte_size(op)::32, op::binary, args::binary, options::binary>>
-      {body, byte_size(body)}
+      <<131, bytes::binary>> = :erlang.term_to_binary(args)
+      {bytes, byte_size(bytes)}
     else
       [<<131, first::binary>> | rest] = :erlang.term_to_iovec(args)
-      body = [<<109, byte_size(op)::32, op::binary, first::binary>>, rest | options]
-      {body, IO.iodata_length(body)}
+      {[first | rest], byte_size(first) + IO.iodata_length(rest)}
     end
   end
 
@@ -172,18 +177,19 @@ defmodule Stevedore.Protocol do
   defp log(_level, _text, _id), do: :malformed
 
   @doc """
-  A message for the caller of a job, decoded (§5.1, §5.2, §5.3). A large result that is a binary
-  and (nearly) all of its frame is not copied out of it.
+  A message for the caller of a job, decoded (§5.1, §5.2, §5.3).
+
+  A result that is a binary is taken out of its frame as it is: without a copy, if it is large and
+  (nearly) all of the frame.
   """
   @spec decode_reply(message) :: reply
   def decode_reply(
         <<131, 104, 4, 119, 2, "ok", 98, _id::32, 109, size::32, data::binary-size(size),
           receipt::binary>> = message
-      )
-      when size >= @large do
-    case decode(<<131, receipt::binary>>) do
-      {_, _, _} = receipt -> decoded({:ok, 0, own(data, message), receipt})
-      _other -> :malformed
+      ) do
+    case decode_receipt(receipt) do
+      %{} = receipt -> {:ok, own(data, message), receipt}
+      :malformed -> :malformed
     end
   end
 
@@ -219,7 +225,26 @@ defmodule Stevedore.Protocol do
 
   defp receipt(_other), do: :malformed
 
+  # Microseconds mostly are integers of one or four bytes, which need no decoder.
+  defp decode_receipt(<<104, 3, rest::binary>>) do
+    with {queued, rest} <- small_integer(rest),
+         {ran, rest} <- small_integer(rest),
+         {cpu, <<>>} <- small_integer(rest) do
+      %{queued_us: queued, ran_us: ran, cpu_us: cpu}
+    else
+      _larger -> receipt(decode(<<131, 104, 3, rest::binary>>))
+    end
+  end
+
+  defp decode_receipt(_other), do: :malformed
+
+  defp small_integer(<<97, integer, rest::binary>>), do: {integer, rest}
+  defp small_integer(<<98, integer::signed-32, rest::binary>>), do: {integer, rest}
+  defp small_integer(_other), do: :larger
+
   # A part of a frame keeps all of the frame alive: worth it only if there is little else in it.
+  defp own(data, _message) when byte_size(data) < @large, do: :binary.copy(data)
+
   defp own(data, message) do
     kept = :binary.referenced_byte_size(message) - byte_size(data)
     if kept <= div(byte_size(data), 8), do: data, else: :binary.copy(data)

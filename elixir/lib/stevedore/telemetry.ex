@@ -40,8 +40,8 @@ defmodule Stevedore.Telemetry do
   | event | measurements | metadata |
   |---|---|---|
   | `[:stevedore, :pool, :start]` | `system_time`, `monotonic_time`, `workers` | `pool` |
-  | `[:stevedore, :pool, :restart]` | `delay_ms` until the next worker is started, `monotonic_time` | `pool`, `reason` |
-  | `[:stevedore, :pool, :stop]` | `monotonic_time` | `pool`, `reason` |
+  | `[:stevedore, :pool, :restart]` | `system_time`, `monotonic_time`, `delay_ms` until the next worker is started | `pool`, `reason` |
+  | `[:stevedore, :pool, :stop]` | `system_time`, `monotonic_time` | `pool`, `reason` |
   """
 
   alias Stevedore.{Error, Job}
@@ -49,89 +49,78 @@ defmodule Stevedore.Telemetry do
   @doc false
   @spec job_start(Job.t()) :: :ok
   def job_start(%Job{} = job) do
-    execute(
-      [:job, :start],
-      %{system_time: System.system_time(), monotonic_time: job.started_at},
-      fn ->
-        job_metadata(job)
-      end
-    )
+    execute([:job, :start], fn ->
+      {%{system_time: System.system_time(), monotonic_time: job.started_at}, job_metadata(job)}
+    end)
   end
 
   @doc false
   @spec job_stop(Job.t(), Error.receipt()) :: :ok
   def job_stop(%Job{} = job, receipt) do
-    execute([:job, :stop], job_measurements(job.started_at, receipt), fn -> job_metadata(job) end)
+    execute([:job, :stop], fn -> {job_measurements(job, receipt), job_metadata(job)} end)
   end
 
   @doc false
   @spec job_exception(Job.t(), Error.t()) :: :ok
   def job_exception(%Job{} = job, error) do
-    execute([:job, :exception], job_measurements(job.started_at, error.receipt), fn ->
-      Map.merge(job_metadata(job), %{kind: :error, reason: error, stacktrace: []})
+    execute([:job, :exception], fn ->
+      failure = %{kind: :error, reason: error, stacktrace: []}
+      {job_measurements(job, error.receipt), Map.merge(job_metadata(job), failure)}
     end)
   end
 
   @doc false
   @spec worker_start(map) :: :ok
-  def worker_start(metadata) do
-    now = System.monotonic_time()
-
-    execute(
-      [:worker, :start],
-      %{system_time: System.system_time(), monotonic_time: now},
-      metadata
-    )
-  end
+  def worker_start(metadata), do: execute([:worker, :start], fn -> {now(), metadata} end)
 
   @doc false
   @spec worker_ready(integer, map) :: :ok
   def worker_ready(started_at, metadata) do
-    execute([:worker, :ready], since(started_at), metadata)
+    execute([:worker, :ready], fn -> {since(started_at), metadata} end)
   end
 
   @doc false
   @spec worker_stop(integer, non_neg_integer, map) :: :ok
   def worker_stop(started_at, in_flight, metadata) do
-    execute([:worker, :stop], Map.put(since(started_at), :in_flight, in_flight), metadata)
+    execute([:worker, :stop], fn ->
+      {Map.put(since(started_at), :in_flight, in_flight), metadata}
+    end)
   end
 
   @doc false
   @spec pool_start(atom, pos_integer) :: :ok
   def pool_start(pool, workers) do
-    now = System.monotonic_time()
-
-    execute(
-      [:pool, :start],
-      %{system_time: System.system_time(), monotonic_time: now, workers: workers},
-      %{pool: pool}
-    )
+    execute([:pool, :start], fn -> {Map.put(now(), :workers, workers), %{pool: pool}} end)
   end
 
   @doc false
   @spec pool_restart(atom, non_neg_integer, term) :: :ok
   def pool_restart(pool, delay_ms, reason) do
-    measurements = %{monotonic_time: System.monotonic_time(), delay_ms: delay_ms}
-    execute([:pool, :restart], measurements, %{pool: pool, reason: reason})
+    execute([:pool, :restart], fn ->
+      {Map.put(now(), :delay_ms, delay_ms), %{pool: pool, reason: reason}}
+    end)
   end
 
   @doc false
   @spec pool_stop(atom, term) :: :ok
   def pool_stop(pool, reason) do
-    measurements = %{monotonic_time: System.monotonic_time()}
-    execute([:pool, :stop], measurements, %{pool: pool, reason: reason})
+    execute([:pool, :stop], fn -> {now(), %{pool: pool, reason: reason}} end)
   end
 
   defp job_metadata(job), do: %{pool: job.pool, op: job.op, job: job.ref, worker: job.worker}
 
-  defp job_measurements(started_at, nil), do: since(started_at)
+  defp job_measurements(job, nil), do: since(job.started_at)
 
-  defp job_measurements(started_at, receipt) do
-    Map.merge(since(started_at), %{
+  defp job_measurements(job, receipt) do
+    Map.merge(since(job.started_at), %{
       queue_time: native(receipt.queued_us),
       run_time: native(receipt.ran_us),
       cpu_time: native(receipt.cpu_us)
     })
+  end
+
+  defp now do
+    %{system_time: System.system_time(), monotonic_time: System.monotonic_time()}
   end
 
   defp since(started_at) do
@@ -141,16 +130,13 @@ defmodule Stevedore.Telemetry do
 
   defp native(us), do: System.convert_time_unit(us, :microsecond, :native)
 
-  # Metadata may be a function: it is not built where nobody could see it.
+  # A function makes measurements and metadata, so that nothing is built where nobody can see it.
   if match?({:module, _}, Code.ensure_compiled(:telemetry)) do
-    defp execute(event, measurements, metadata) when is_function(metadata) do
-      execute(event, measurements, metadata.())
-    end
-
-    defp execute(event, measurements, metadata) do
+    defp execute(event, make) do
+      {measurements, metadata} = make.()
       :telemetry.execute([:stevedore | event], measurements, metadata)
     end
   else
-    defp execute(_event, _measurements, _metadata), do: :ok
+    defp execute(_event, _make), do: :ok
   end
 end

@@ -10,8 +10,8 @@ defmodule Stevedore.Worker do
   # Nothing is repaired. If the port ends, or says one thing that is not in PROTOCOL.md, the worker
   # stops with that reason; callers learn it from their monitors. It is not linked to them.
   #
-  #   from callers   {:stevedore_call, body, job}, {:stevedore_cancel, ref}, {:stevedore_abandon, ref},
-  #                  {:stevedore_malformed, ref}
+  #   from callers   {:stevedore_call, body, job}, {:stevedore_cancel, job}, {:stevedore_abandon, job},
+  #                  {:stevedore_malformed, bytes}
   #   to callers     {ref, message}, an undecoded reply or progress; {ref, :refused}, it never ran
   #
   # `ref` is at once the caller's monitor of this process and the alias for replies, so what comes
@@ -88,20 +88,18 @@ defmodule Stevedore.Worker do
     end
   end
 
-  def handle_info({{:caller_down, id}, monitor, :process, _pid, _reason}, worker) do
-    case InFlight.waiting(worker.in_flight, id, monitor) do
-      {:ok, job} -> {:noreply, caller_died(worker, id, job)}
-      :error -> {:noreply, worker}
-    end
+  def handle_info({:DOWN, _monitor, :process, caller, _reason}, worker) do
+    {jobs, in_flight} = InFlight.drop_caller(worker.in_flight, caller)
+    {:noreply, Enum.reduce(jobs, %{worker | in_flight: in_flight}, &caller_died/2)}
   end
 
-  def handle_info({:stevedore_cancel, ref}, worker) do
-    with {:ok, id} <- InFlight.id(worker.in_flight, ref), do: command(worker, Protocol.cancel(id))
+  def handle_info({:stevedore_cancel, job}, worker) do
+    with {:ok, id} <- InFlight.id(worker.in_flight, job), do: command(worker, Protocol.cancel(id))
     {:noreply, worker}
   end
 
-  def handle_info({:stevedore_abandon, ref}, worker) do
-    case InFlight.id(worker.in_flight, ref) do
+  def handle_info({:stevedore_abandon, job}, worker) do
+    case InFlight.id(worker.in_flight, job) do
       {:ok, id} -> {:noreply, abandon(worker, id)}
       :error -> {:noreply, worker}
     end
@@ -203,11 +201,10 @@ defmodule Stevedore.Worker do
     worker
   end
 
-  # The monitor's message carries the id, so no table of monitors is needed.
   defp accept(%{in_flight: in_flight} = worker, job) do
+    _ = InFlight.caller?(in_flight, job.owner) || Process.monitor(job.owner)
     id = InFlight.next_id(in_flight)
-    monitor = :erlang.monitor(:process, job.owner, tag: {:caller_down, id})
-    {id, %{worker | in_flight: InFlight.put(in_flight, id, job, monitor)}}
+    {id, %{worker | in_flight: InFlight.put(in_flight, id, job)}}
   end
 
   defp publish_load(worker) do
@@ -215,7 +212,7 @@ defmodule Stevedore.Worker do
     worker
   end
 
-  defp caller_died(worker, id, job) do
+  defp caller_died({id, job}, worker) do
     error = %Error{kind: :cancelled, message: "its caller died", op: job.op, pool: job.pool}
     Telemetry.job_exception(job, %{error | worker: self()})
     abandon(worker, id)
@@ -251,10 +248,7 @@ defmodule Stevedore.Worker do
 
   defp receive_one({:reply, id}, message, worker) do
     case InFlight.take(worker.in_flight, id) do
-      {job, monitor, in_flight} ->
-        # Without :flush, which would search the mailbox: a message that is there already names an
-        # id that is not in flight any more.
-        Process.demonitor(monitor)
+      {job, in_flight} ->
         send(job.ref, {job.ref, message})
         {:ok, %{worker | in_flight: in_flight}}
 

@@ -10,20 +10,19 @@ defmodule Stevedore.Worker.InFlightTest do
 
   defp add(in_flight, job \\ job()) do
     id = InFlight.next_id(in_flight)
-    {id, InFlight.put(in_flight, id, job, make_ref())}
+    {id, InFlight.put(in_flight, id, job)}
   end
 
   test "a job is found by its id and by its reference until it is taken" do
     job = job()
-    monitor = make_ref()
-    in_flight = InFlight.put(InFlight.new(), 0, job, monitor)
+    in_flight = InFlight.put(InFlight.new(), 0, job)
 
     assert InFlight.fetch(in_flight, 0) == {:ok, job}
-    assert InFlight.id(in_flight, job.ref) == {:ok, 0}
-    assert {^job, ^monitor, rest} = InFlight.take(in_flight, 0)
+    assert InFlight.id(in_flight, job) == {:ok, 0}
+    assert {^job, rest} = InFlight.take(in_flight, 0)
     assert InFlight.take(rest, 0) == :error
     assert InFlight.fetch(rest, 0) == :error
-    assert InFlight.id(rest, job.ref) == :error
+    assert InFlight.id(rest, job) == :error
     assert InFlight.size(rest) == 0
   end
 
@@ -35,22 +34,42 @@ defmodule Stevedore.Worker.InFlightTest do
     assert {2, _} = add(in_flight)
   end
 
-  test "only the caller that waits is waiting" do
+  test "a caller stays known after its jobs, until it is dropped" do
     job = job()
-    monitor = make_ref()
-    in_flight = InFlight.put(InFlight.new(), 0, job, monitor)
+    refute InFlight.caller?(InFlight.new(), self())
+    {_job, in_flight} = InFlight.new() |> InFlight.put(0, job) |> InFlight.take(0)
+    assert InFlight.caller?(in_flight, self())
+    assert {[], in_flight} = InFlight.drop_caller(in_flight, self())
+    refute InFlight.caller?(in_flight, self())
+  end
 
-    assert InFlight.waiting(in_flight, 0, monitor) == {:ok, job}
-    assert InFlight.waiting(in_flight, 0, make_ref()) == :error
-    assert InFlight.waiting(in_flight, 1, monitor) == :error
-    assert in_flight |> InFlight.abandon(0) |> InFlight.waiting(0, monitor) == :error
+  test "a dropped caller's jobs are those that it still waits for" do
+    {other, _} = spawn_monitor(fn -> :ok end)
+    [a, b, c] = [job(), job(), job()]
+    d = %{job() | owner: other}
+
+    in_flight =
+      Enum.reduce([{0, a}, {1, b}, {2, c}, {3, d}], InFlight.new(), fn {id, job}, in_flight ->
+        InFlight.put(in_flight, id, job)
+      end)
+
+    {^a, in_flight} = InFlight.take(in_flight, 0)
+    in_flight = InFlight.abandon(in_flight, 1)
+    assert {[{2, ^c}], in_flight} = InFlight.drop_caller(in_flight, self())
+    # Their ids are in use until the terminal replies.
+    assert InFlight.size(in_flight) == 3
+    assert {^c, in_flight} = InFlight.take(in_flight, 2)
+    assert {[{3, ^d}], _} = InFlight.drop_caller(in_flight, other)
   end
 
   test "an abandoned job keeps its id and wants no progress" do
-    in_flight = InFlight.put(InFlight.new(), 0, %{job() | on_progress: self()}, make_ref())
-    in_flight = InFlight.abandon(in_flight, 0)
+    job = %{job() | on_progress: self()}
+    in_flight = InFlight.new() |> InFlight.put(0, job) |> InFlight.abandon(0)
     assert {:ok, %Job{on_progress: nil, owner: nil}} = InFlight.fetch(in_flight, 0)
+    assert InFlight.id(in_flight, job) == :error
     assert InFlight.size(in_flight) == 1
+    assert {%Job{}, in_flight} = InFlight.take(in_flight, 0)
+    assert InFlight.size(in_flight) == 0
   end
 
   test "any sequence of adding and taking agrees with a plain map" do
@@ -71,8 +90,8 @@ defmodule Stevedore.Worker.InFlightTest do
       run(in_flight, Map.put(model, id, job), steps - 1)
     else
       {id, job} = Enum.random(model)
-      assert InFlight.id(in_flight, job.ref) == {:ok, id}
-      assert {^job, _monitor, in_flight} = InFlight.take(in_flight, id)
+      assert InFlight.id(in_flight, job) == {:ok, id}
+      assert {^job, in_flight} = InFlight.take(in_flight, id)
       run(in_flight, Map.delete(model, id), steps - 1)
     end
   end
