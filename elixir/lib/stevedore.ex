@@ -188,16 +188,19 @@ defmodule Stevedore do
   @spec info(pool) :: %{name: pool, workers: [map]}
   def info(pool) do
     case Roster.lookup(pool) do
-      {:ok, workers, _defaults} -> %{name: pool, workers: Enum.flat_map(workers, &info(pool, &1))}
-      :error -> raise ArgumentError, "there is no pool #{inspect(pool)}: is it started?"
+      {:ok, workers, %{loads: loads}} ->
+        %{name: pool, workers: Enum.flat_map(workers, &info(pool, &1, loads))}
+
+      :error ->
+        raise ArgumentError, "there is no pool #{inspect(pool)}: is it started?"
     end
   end
 
   # A worker may leave between the two look-ups.
-  defp info(pool, {pid, _counter} = worker) do
+  defp info(pool, {pid, _place} = worker, loads) do
     case Roster.facts(pool, pid) do
       nil -> []
-      facts -> [Map.merge(facts, %{pid: pid, in_flight: Roster.load(worker)})]
+      facts -> [Map.merge(facts, %{pid: pid, in_flight: Roster.load(worker, loads)})]
     end
   end
 

@@ -32,12 +32,12 @@ static char *temporary_name(struct stv_job *job, const char *path) {
     static atomic_uint_fast64_t last_number;
     const char *slash = strrchr(path, '/');
     size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
-    size_t room = directory + sizeof ".stevedore-" + 2 * 24;
+    size_t room = directory + sizeof ".stevedore-" + (size_t)2 * 24;
     char *name = stv_alloc(job, room);
     if (name) {
         memcpy(name, path, directory);
-        snprintf(name + directory, room - directory, ".stevedore-%ld-%" PRIuFAST64, (long)getpid(),
-                 atomic_fetch_add(&last_number, 1));
+        (void)snprintf(name + directory, room - directory, ".stevedore-%ld-%" PRIuFAST64, (long)getpid(),
+                       atomic_fetch_add(&last_number, 1));
     }
     return name;
 }

@@ -5,12 +5,12 @@
 #include "ops.h"
 
 /* A job that holds a thread for longer than a day is a mistake in somebody's units. */
-#define LONGEST_MS (24 * 60 * 60 * INT64_C(1000))
+#define LONGEST_MS (INT64_C(24) * 60 * 60 * 1000)
 
 /* How often it notes its progress; stv_wait itself returns at once when the job should stop. */
 #define SLICE_MS 20
 
-#define NS_PER_MS 1000000
+#define NS_PER_MS INT64_C(1000000)
 
 static int64_t now_ns(void) {
     struct timespec now;

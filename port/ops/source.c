@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK (256 * 1024)
+#define CHUNK ((size_t)256 * 1024)
 
 static enum stv_status open_file(struct source *source) {
     /* O_NONBLOCK: opening a fifo would wait for its writer. */

@@ -42,8 +42,11 @@ static int64_t now_ns(void) {
 /* --- fault.crash
  * ------------------------------------------------------------------------------------------------ */
 
+/* NULL and 0, but no compiler or analyser can rely on it. */
+static int *volatile nowhere;
+static volatile int zero;
+
 static FAULTY void crash_by_null_write(void) {
-    int *volatile nowhere = NULL;
     *(volatile int *)nowhere = 42;
 }
 
@@ -60,7 +63,6 @@ static FAULTY void crash_by_mapping_past_end(void) {
 }
 
 static FAULTY void crash_by_division(void) {
-    volatile int zero = 0;
     volatile int quotient = 42 / zero;
     (void)quotient;
 }
@@ -124,7 +126,7 @@ static enum stv_status crash(struct stv_job *job, const struct crash *crash, con
     if (crash->signal == SIGKILL || crash->signal == SIGTERM) {
         kill(getpid(), crash->signal);
     } else {
-        raise(crash->signal);
+        (void)raise(crash->signal);
     }
     return stv_fail(job, "survived", "the worker outlived SIG%s", crash->name);
 }
@@ -245,7 +247,8 @@ static enum stv_status run_leak(struct stv_job *job) {
     if (!read_bytes_arg(job, &bytes)) {
         return stv_bad_arg(job, "bytes", "an integer from 0 to 2^40");
     }
-    unsigned char *volatile leaked = malloc(bytes ? bytes : 1);
+    static _Thread_local unsigned char *volatile leaked; /* stored, so that no compiler drops malloc */
+    leaked = malloc(bytes ? bytes : 1);
     if (!leaked) {
         return stv_no_memory(job);
     }

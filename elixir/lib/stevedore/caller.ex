@@ -16,7 +16,8 @@ defmodule Stevedore.Caller do
   def call(pool, op, args, options) do
     job = start(pool, op, args, options)
 
-    case await(job) do
+    # Just started: what it has left is all of its limit, and no clock need be read.
+    case wait(job, job.deadline, job.limit) do
       :refused -> call_again(job, args, options)
       result -> result
     end
@@ -45,48 +46,20 @@ defmodule Stevedore.Caller do
     case Roster.lookup(pool) do
       {:ok, workers, defaults} ->
         options = Options.call!(options, defaults)
-        job = new(pool, op, options)
 
-        case choose(worker, workers, pool, options.queue_timeout) do
-          {:ok, worker, waited} -> dispatch(job, worker, args, options, waited)
-          {:error, why} -> settle(job, :unavailable, why)
+        case choose(worker, workers, pool, options) do
+          {:ok, worker, waited} -> dispatch(pool, op, args, options, worker, waited)
+          {:error, why} -> settle(pool, op, :unavailable, why)
         end
 
       :error ->
-        settle(
-          new(pool, op, nil),
-          :unavailable,
-          "there is no pool #{inspect(pool)}: is it started?"
-        )
+        settle(pool, op, :unavailable, "there is no pool #{inspect(pool)}: is it started?")
     end
   end
 
-  defp new(pool, op, nil) do
-    %Job{ref: nil, pool: pool, op: op, owner: self(), started_at: System.monotonic_time()}
-  end
-
-  # The worker enforces the timeouts; the limit is when the caller stops believing that it does.
-  defp new(pool, op, %{limit: limit, on_progress: on_progress}) do
-    now = System.monotonic_time()
-
-    %Job{
-      ref: nil,
-      pool: pool,
-      op: op,
-      owner: self(),
-      started_at: now,
-      on_progress: on_progress,
-      limit: limit,
-      deadline: deadline(now, limit)
-    }
-  end
-
-  defp deadline(_now, :infinity), do: :infinity
-  defp deadline(now, limit), do: System.convert_time_unit(now, :native, :millisecond) + limit
-
-  defp choose(nil, [], pool, queue_timeout), do: wait_for_worker(pool, queue_timeout)
-  defp choose(nil, workers, _pool, _queue_timeout), do: {:ok, Roster.pick(workers), 0}
-  defp choose(worker, _workers, _pool, _queue_timeout), do: {:ok, worker, 0}
+  defp choose(nil, [], pool, options), do: wait_for_worker(pool, options.queue_timeout)
+  defp choose(nil, workers, _pool, options), do: {:ok, Roster.pick(workers, options.loads), 0}
+  defp choose(worker, _workers, _pool, _options), do: {:ok, worker, 0}
 
   defp wait_for_worker(pool, queue_timeout) do
     since = now()
@@ -100,8 +73,8 @@ defmodule Stevedore.Caller do
   # The worker that got ready may be gone again: wait for the next one with the time that is left.
   defp choose_again(pool, queue_timeout, waited) do
     case Roster.lookup(pool) do
-      {:ok, [_ | _] = workers, _defaults} -> {:ok, Roster.pick(workers), waited}
-      {:ok, [], _defaults} -> wait_longer(pool, minus(queue_timeout, waited), waited)
+      {:ok, [_ | _] = workers, settings} -> {:ok, Roster.pick(workers, settings.loads), waited}
+      {:ok, [], _settings} -> wait_longer(pool, minus(queue_timeout, waited), waited)
       :error -> {:error, "the pool #{inspect(pool)} has stopped"}
     end
   end
@@ -110,31 +83,44 @@ defmodule Stevedore.Caller do
     with {:ok, worker, more} <- wait_for_worker(pool, left), do: {:ok, worker, waited + more}
   end
 
-  defp dispatch(job, {pid, _counter} = worker, args, options, waited) do
-    body = Protocol.encode_call(job.op, args, Options.waited(options, waited).wire)
+  defp dispatch(pool, op, args, options, {pid, place}, waited) do
+    body = Protocol.encode_call(op, args, Options.waited(options, waited).wire)
     size = Protocol.call_size(body)
 
     if size > options.max_frame do
       why =
         "the request has #{size} bytes, the limit is #{options.max_frame}: raise :max_frame, or pass a path"
 
-      settle(job, :too_large, why, %{limit: options.max_frame})
+      settle(pool, op, :too_large, why, %{limit: options.max_frame})
     else
-      ref = :erlang.monitor(:process, pid, alias: alias_mode(job.on_progress))
-      send_call(%{job | ref: ref, worker: pid}, worker, body)
+      job = new(pool, op, options, pid)
+      Telemetry.job_start(job)
+      :atomics.add(options.loads, place, 1)
+      send(pid, {:stevedore_call, body, for_worker(job)})
+      job
     end
+  end
+
+  # `limit`: the worker enforces both timeouts; this is when the caller stops believing that it does.
+  defp new(pool, op, %{limit: limit, on_progress: on_progress}, worker) do
+    started_at = System.monotonic_time()
+
+    %Job{
+      ref: :erlang.monitor(:process, worker, alias: alias_mode(on_progress)),
+      pool: pool,
+      op: op,
+      owner: self(),
+      worker: worker,
+      started_at: started_at,
+      on_progress: on_progress,
+      limit: limit,
+      deadline: later(started_at, limit)
+    }
   end
 
   # Progress for the caller itself comes over the alias, which then has to survive a first message.
   defp alias_mode(on_progress) when is_function(on_progress), do: :demonitor
   defp alias_mode(_on_progress), do: :reply_demonitor
-
-  defp send_call(job, {pid, counter}, body) do
-    Telemetry.job_start(job)
-    :atomics.add(counter, 1, 1)
-    send(pid, {:stevedore_call, body, for_worker(job)})
-    job
-  end
 
   # A function is not for the worker to call, nor to be copied with all that it refers to.
   defp for_worker(%Job{on_progress: on_progress} = job) when is_function(on_progress) do
@@ -143,8 +129,15 @@ defmodule Stevedore.Caller do
 
   defp for_worker(job), do: job
 
-  defp settle(job, kind, message, details \\ %{}) do
-    job = %{job | ref: make_ref()}
+  defp settle(pool, op, kind, message, details \\ %{}) do
+    job = %Job{
+      ref: make_ref(),
+      pool: pool,
+      op: op,
+      owner: self(),
+      started_at: System.monotonic_time()
+    }
+
     Telemetry.job_start(job)
     %{job | outcome: failure(job, kind, message, details)}
   end
@@ -155,7 +148,9 @@ defmodule Stevedore.Caller do
 
   @doc "As `await/1`, but `nil` if there is none after `timeout` ms."
   @spec yield(Job.t(), timeout) :: result | :refused | nil
-  def yield(job, timeout), do: wait(job, earlier(job.deadline, from_now(timeout)))
+  def yield(job, timeout) do
+    wait(job, earlier(job.deadline, later(System.monotonic_time(), timeout)))
+  end
 
   @doc "The error for a refused job."
   @spec refused(Job.t()) :: {:error, Error.t()}
@@ -188,18 +183,20 @@ defmodule Stevedore.Caller do
     end
   end
 
-  defp wait(%Job{owner: owner}, _until) when owner != self() do
+  defp wait(job, until), do: wait(job, until, left(until))
+
+  defp wait(%Job{owner: owner}, _until, _left) when owner != self() do
     raise ArgumentError, "only the process that started a job can wait for it: #{inspect(owner)}"
   end
 
-  defp wait(%Job{outcome: {:error, _error} = outcome}, _until), do: outcome
+  defp wait(%Job{outcome: {:error, _error} = outcome}, _until, _left), do: outcome
 
-  defp wait(%Job{ref: ref} = job, until) do
+  defp wait(%Job{ref: ref} = job, until, left) do
     receive do
       {^ref, _message} = message -> continue(handle(job, message), job, until)
       {:DOWN, ^ref, :process, _pid, _reason} = down -> continue(handle(job, down), job, until)
     after
-      left(until) -> out_of_time(job, until)
+      left -> out_of_time(job, until)
     end
   end
 
@@ -294,8 +291,9 @@ defmodule Stevedore.Caller do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp from_now(:infinity), do: :infinity
-  defp from_now(timeout), do: now() + timeout
+  # In the clock's own unit, as what is never converted costs nothing.
+  defp later(_time, :infinity), do: :infinity
+  defp later(time, ms), do: time + System.convert_time_unit(ms, :millisecond, :native)
 
   # Any integer comes before any atom.
   defp earlier(a, b), do: min(a, b)
@@ -303,5 +301,9 @@ defmodule Stevedore.Caller do
   @doc "ms from now until then, for `receive … after`."
   @spec left(integer | :infinity) :: timeout
   def left(:infinity), do: :infinity
-  def left(until), do: max(0, until - now())
+
+  def left(until) do
+    left = System.convert_time_unit(until - System.monotonic_time(), :native, :millisecond)
+    max(0, left + 1)
+  end
 end

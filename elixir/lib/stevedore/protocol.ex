@@ -26,8 +26,8 @@ defmodule Stevedore.Protocol do
 
   @type id :: 0..2_147_483_647
   @type message :: binary
-  @typedoc "What follows the id in a call, and its size."
-  @type body :: {iodata, non_neg_integer}
+  @typedoc "What follows the id in a call: flat if it is small, with its size if it is large."
+  @type body :: binary | {iodata, non_neg_integer}
 
   @type routed ::
           {:reply, id}
@@ -53,19 +53,13 @@ defmodule Stevedore.Protocol do
   """
   @spec encode_call(binary, term, binary) :: body
   def encode_call(op, args, options \\ @no_options) do
-    {args, size} = encode_args(args)
-    # Not flattened: the port does that, once for the whole batch.
-    body = [<<109, byte_size(op)::32, op::binary>>, args | options]
-    {body, 5 + byte_size(op) + size + byte_size(options)}
-  end
-
-  defp encode_args(args) do
     if :erlang.external_size(args) < @large do
-      <<131, bytes::binary>> = :erlang.term_to_binary(args)
-      {bytes, byte_size(bytes)}
+      <<131, args::binary>> = :erlang.term_to_binary(args)
+      <<109, byte_size(op)::32, op::binary, args::binary, options::binary>>
     else
       [<<131, first::binary>> | rest] = :erlang.term_to_iovec(args)
-      {[first | rest], byte_size(first) + IO.iodata_length(rest)}
+      body = [<<109, byte_size(op)::32, op::binary>>, first, rest | options]
+      {body, IO.iodata_length(body)}
     end
   end
 
@@ -87,27 +81,38 @@ defmodule Stevedore.Protocol do
   @doc "Bytes that a call with this body takes in a frame of its own."
   @spec call_size(body) :: pos_integer
   def call_size({_iodata, size}), do: @call_header + size
+  def call_size(body), do: @call_header + byte_size(body)
 
   @doc "Bytes that a call with this body adds to a batch (§3)."
   @spec element_size(body) :: pos_integer
-  def element_size({_iodata, size}), do: @element_overhead + @call_header + size
+  def element_size(body), do: @element_overhead + call_size(body)
 
   @doc "Bytes of an empty batch."
   @spec batch_overhead() :: pos_integer
   def batch_overhead, do: @batch_overhead
 
-  @doc "The frame that carries these calls: one as itself, several as a batch (§3)."
+  @doc "The frame that carries these calls, the last one first: one as itself, several as a batch (§3)."
   @spec requests([{id, body}, ...]) :: iodata
-  def requests([{id, {iodata, _size}}]), do: [call_header(id) | iodata]
+  def requests([{id, body}]), do: [call_header(id) | iodata(body)]
 
   def requests(calls) do
-    elements =
-      for {id, {iodata, size}} <- calls do
-        [<<109, @call_header + size::32>>, call_header(id) | iodata]
-      end
+    {elements, count} =
+      Enum.reduce(calls, {[106], 0}, fn call, {elements, count} ->
+        {[element(call) | elements], count + 1}
+      end)
 
-    [<<131, 108, length(calls)::32>>, elements, 106]
+    [<<131, 108, count::32>> | elements]
   end
+
+  # Both headers in one: this is built once for each call.
+  defp element({id, body}) do
+    [<<109, call_size(body)::32, 131, 104, 5, 119, 4, "call", 98, id::32>> | iodata(body)]
+  end
+
+  defp call_header(id), do: <<131, 104, 5, 119, 4, "call", 98, id::32>>
+
+  defp iodata({iodata, _size}), do: iodata
+  defp iodata(body), do: body
 
   @doc "`{cancel, Id}` (§4.2)."
   @spec cancel(id) :: binary
@@ -116,8 +121,6 @@ defmodule Stevedore.Protocol do
   @doc "`{stop, GraceMs}` (§4.3)."
   @spec stop(non_neg_integer) :: binary
   def stop(grace_ms), do: <<131, 104, 2, 119, 4, "stop", 98, grace_ms::32>>
-
-  defp call_header(id), do: <<131, 104, 5, 119, 4, "call", 98, id::32>>
 
   @doc "The op as a binary; an atom is one, too."
   @spec op_name!(atom | binary) :: binary

@@ -1,57 +1,64 @@
 defmodule Stevedore.Roster do
   @moduledoc false
-  # The ready workers of a pool, in an ETS table that callers read: the only thing they need to find
-  # one. Its process owns the table and is the only writer; a worker joins when it is ready, and
-  # leaves before it drains or by dying.
+  # The ready workers of a pool: the only thing callers need to find one. Its process is the only
+  # writer; a worker joins when it is ready, and leaves before it drains or by dying.
   #
-  # The table has the pool's name. One row holds the ready workers and the defaults of calls, so that
-  # a call costs one lookup; a row per worker holds some facts about it.
+  # What changes is in an ETS table with the pool's name: who is ready, and some facts about each. What
+  # never changes as long as the pool lives is a persistent term, which costs callers no copy: the defaults
+  # of calls, and `loads`, an :atomics array with the load of each worker at its own place. (The
+  # array's reference in ETS would be copied by every call, which alone costs as much as the look-up.)
   #
-  # A worker's load is an :atomics counter. Callers add to it as they send a job; the worker sets it
-  # to what it knows to be in flight whenever it reads or writes, so that a caller killed between
-  # the two steps leaves no mark for long.
+  # Callers add to a load as they send a job; the worker sets it to what it knows to be in flight
+  # whenever it reads or writes, so that a caller killed between the two steps leaves no mark for long.
 
   use GenServer
 
   alias Stevedore.{Options, Telemetry}
 
-  @type worker :: {pid, :atomics.atomics_ref()}
+  @typedoc "A worker, and the place of its load."
+  @type worker :: {pid, pos_integer}
+
+  # A worker may start before the one whose place it takes has ended.
+  @places_per_worker 2
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options, name: name(options.name))
 
-  @doc "The ready workers and the defaults of calls; `:error` if there is no such pool."
+  @doc "The ready workers, and the defaults of calls with `loads` among them; `:error` if there is no such pool."
   @spec lookup(atom) :: {:ok, [worker], map} | :error
   def lookup(pool) do
-    [{:ready, workers, defaults}] = :ets.lookup(pool, :ready)
-    {:ok, workers, defaults}
+    case :persistent_term.get({__MODULE__, pool}, nil) do
+      nil -> :error
+      settings -> {:ok, :ets.lookup_element(pool, :ready, 2), settings}
+    end
   rescue
     ArgumentError -> :error
   end
 
   @doc "The worker with the least in flight; the first of equals."
-  @spec pick([worker, ...]) :: worker
-  def pick([worker]), do: worker
-  def pick([worker | others]), do: pick(others, worker, load(worker))
+  @spec pick([worker, ...], :atomics.atomics_ref()) :: worker
+  def pick([worker], _loads), do: worker
+  def pick([worker | others], loads), do: pick(others, loads, worker, load(worker, loads))
 
-  defp pick([], best, _least), do: best
+  defp pick([], _loads, best, _least), do: best
 
-  defp pick([worker | others], best, least) do
-    case load(worker) do
-      load when load < least -> pick(others, worker, load)
-      _load -> pick(others, best, least)
+  defp pick([worker | others], loads, best, least) do
+    case load(worker, loads) do
+      load when load < least -> pick(others, loads, worker, load)
+      _load -> pick(others, loads, best, least)
     end
   end
 
-  @spec load(worker) :: integer
-  def load({_pid, counter}), do: :atomics.get(counter, 1)
+  @spec load(worker, :atomics.atomics_ref()) :: integer
+  def load({_pid, place}, loads), do: :atomics.get(loads, place)
 
   @doc "What is known about a ready worker."
   @spec facts(atom, pid) :: map | nil
   def facts(pool, worker), do: :ets.lookup_element(pool, worker, 2, nil)
 
-  @spec join(atom, worker, map) :: :ok
-  def join(pool, worker, facts), do: GenServer.call(name(pool), {:join, worker, facts}, :infinity)
+  @doc "Makes the calling worker known, and says where it is to keep its load."
+  @spec join(atom, map) :: {:atomics.atomics_ref(), place :: pos_integer}
+  def join(pool, facts), do: GenServer.call(name(pool), {:join, facts}, :infinity)
 
   @doc "Without a roster there is nothing to leave: when it died, its workers are stopped."
   @spec leave(atom, pid) :: :ok
@@ -70,39 +77,44 @@ defmodule Stevedore.Roster do
     # So that terminate/2 runs: this is the last process of a pool to stop.
     Process.flag(:trap_exit, true)
     ^pool = :ets.new(pool, [:named_table, :protected, read_concurrency: true])
-    true = :ets.insert(pool, {:ready, [], Options.call_defaults(options)})
-    {:ok, pool}
+    true = :ets.insert(pool, {:ready, []})
+    places = @places_per_worker * options.workers
+    loads = :atomics.new(places, [])
+    settings = options |> Options.call_defaults() |> Map.put(:loads, loads)
+    :persistent_term.put({__MODULE__, pool}, settings)
+    {:ok, %{pool: pool, loads: loads, places: places}}
   end
 
   @impl true
-  def handle_call({:join, {pid, _counter} = worker, facts}, _from, pool) do
+  def handle_call({:join, facts}, {pid, _tag}, roster) do
     _monitor = Process.monitor(pid)
-    true = :ets.insert(pool, {pid, facts})
-    update_ready(pool, &(&1 ++ [worker]))
-    {:reply, :ok, pool}
+    ready = :ets.lookup_element(roster.pool, :ready, 2)
+    place = Enum.find(1..roster.places, &(not List.keymember?(ready, &1, 1)))
+    :ok = :atomics.put(roster.loads, place, 0)
+    true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready ++ [{pid, place}]}])
+    {:reply, {roster.loads, place}, roster}
   end
 
-  def handle_call({:leave, pid}, _from, pool) do
-    remove(pool, pid)
-    {:reply, :ok, pool}
-  end
-
-  @impl true
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, pool) do
-    remove(pool, pid)
-    {:noreply, pool}
+  def handle_call({:leave, pid}, _from, roster) do
+    remove(roster.pool, pid)
+    {:reply, :ok, roster}
   end
 
   @impl true
-  def terminate(reason, pool), do: Telemetry.pool_stop(pool, reason)
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, roster) do
+    remove(roster.pool, pid)
+    {:noreply, roster}
+  end
+
+  @impl true
+  def terminate(reason, %{pool: pool}) do
+    _ = :persistent_term.erase({__MODULE__, pool})
+    Telemetry.pool_stop(pool, reason)
+  end
 
   defp remove(pool, pid) do
+    ready = :ets.lookup_element(pool, :ready, 2)
+    true = :ets.insert(pool, {:ready, List.keydelete(ready, pid, 0)})
     true = :ets.delete(pool, pid)
-    update_ready(pool, &List.keydelete(&1, pid, 0))
-  end
-
-  defp update_ready(pool, change) do
-    [{:ready, workers, _defaults}] = :ets.lookup(pool, :ready)
-    true = :ets.update_element(pool, :ready, {2, change.(workers)})
   end
 end

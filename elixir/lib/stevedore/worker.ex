@@ -36,10 +36,10 @@ defmodule Stevedore.Worker do
 
   @hello_id 0
 
-  @enforce_keys [:options, :counter]
+  @enforce_keys [:options]
   defstruct [
     :options,
-    :counter,
+    :load,
     :port,
     :os_pid,
     :started_at,
@@ -58,7 +58,12 @@ defmodule Stevedore.Worker do
   end
 
   @spec start_link(map) :: GenServer.on_start()
-  def start_link(options), do: GenServer.start_link(__MODULE__, options)
+  def start_link(options) do
+    # All calls pass through this process: room for a burst of them spares it most of its collections.
+    GenServer.start_link(__MODULE__, options,
+      spawn_opt: [min_heap_size: 16_384, message_queue_data: :off_heap]
+    )
+  end
 
   @doc "Starts the OS process, once. Whatever goes wrong is the reason with which the worker ends."
   @spec boot(pid) :: :boot
@@ -70,15 +75,14 @@ defmodule Stevedore.Worker do
   def init(options) do
     Process.flag(:trap_exit, true)
     Process.set_label({__MODULE__, options.name})
-    {:ok, %__MODULE__{options: options, counter: :atomics.new(1, [])}}
+    {:ok, %__MODULE__{options: options}}
   end
 
   @impl true
   def handle_info({:stevedore_call, body, job}, worker) do
-    {id, worker} = accept(worker, job)
-
-    {:noreply,
-     worker |> drain([{id, body}], batch_size(body), @batch_calls - 1) |> publish_load()}
+    {id, in_flight} = accept(worker.in_flight, job)
+    in_flight = drain(worker, in_flight, [{id, body}], batch_size(body), @batch_calls - 1)
+    {:noreply, publish_load(%{worker | in_flight: in_flight})}
   end
 
   def handle_info({port, {:data, frame}}, %{port: port} = worker) do
@@ -153,9 +157,9 @@ defmodule Stevedore.Worker do
     if version == Protocol.version() do
       Telemetry.worker_ready(worker.started_at, Map.put(metadata(worker), :hello, hello))
       pool = worker.options.name
-      Roster.join(pool, {self(), worker.counter}, facts(worker, hello))
+      load = Roster.join(pool, facts(worker, hello))
       Manager.worker_ready(pool)
-      {:ok, %{worker | phase: :ready}}
+      {:ok, %{worker | phase: :ready, load: load}}
     else
       {:stop, {:protocol_version, version}}
     end
@@ -175,40 +179,52 @@ defmodule Stevedore.Worker do
 
   # One frame for all calls that are waiting; a call that is large goes alone, so that it holds up no
   # other and a frame never exceeds its limit.
-  defp drain(worker, calls, _bytes, 0), do: write(worker, calls)
+  defp drain(worker, in_flight, calls, _bytes, 0), do: write(worker, in_flight, calls)
 
-  defp drain(worker, calls, bytes, left) do
+  defp drain(worker, in_flight, calls, bytes, left) do
     receive do
       {:stevedore_call, body, job} ->
-        {id, worker} = accept(worker, job)
+        {id, in_flight} = accept(in_flight, job)
 
         case bytes + Protocol.element_size(body) do
           bytes when bytes <= @batch_bytes ->
-            drain(worker, [{id, body} | calls], bytes, left - 1)
+            drain(worker, in_flight, [{id, body} | calls], bytes, left - 1)
 
           _too_many ->
-            worker |> write(calls) |> drain([{id, body}], batch_size(body), left - 1)
+            in_flight = write(worker, in_flight, calls)
+            drain(worker, in_flight, [{id, body}], batch_size(body), left - 1)
         end
     after
-      0 -> write(worker, calls)
+      0 -> write(worker, in_flight, calls)
     end
   end
 
   defp batch_size(body), do: Protocol.batch_overhead() + Protocol.element_size(body)
 
-  defp write(worker, calls) do
-    command(worker, calls |> Enum.reverse() |> Protocol.requests())
-    worker
+  defp write(worker, in_flight, calls) do
+    command(worker, Protocol.requests(calls))
+    in_flight
   end
 
-  defp accept(%{in_flight: in_flight} = worker, job) do
-    _ = InFlight.caller?(in_flight, job.owner) || Process.monitor(job.owner)
+  defp accept(in_flight, job) do
+    in_flight = know_caller(in_flight, job.owner)
     id = InFlight.next_id(in_flight)
-    {id, %{worker | in_flight: InFlight.put(in_flight, id, job)}}
+    {id, InFlight.put(in_flight, id, job)}
   end
 
-  defp publish_load(worker) do
-    :ok = :atomics.put(worker.counter, 1, InFlight.size(worker.in_flight))
+  defp know_caller(in_flight, pid) do
+    if InFlight.caller?(in_flight, pid) do
+      in_flight
+    else
+      _monitor = Process.monitor(pid)
+      InFlight.add_caller(in_flight, pid)
+    end
+  end
+
+  defp publish_load(%{load: nil} = worker), do: worker
+
+  defp publish_load(%{load: {loads, place}} = worker) do
+    :ok = :atomics.put(loads, place, InFlight.size(worker.in_flight))
     worker
   end
 
@@ -223,19 +239,40 @@ defmodule Stevedore.Worker do
     %{worker | in_flight: InFlight.abandon(worker.in_flight, id)}
   end
 
-  # A port that has just ended raises here; its exit_status or EXIT is in the mailbox and says more.
+  # As a message, not by Port.command/2: that waits for the port's lock, which is taken while replies are
+  # read, and so puts the two directions one after the other. A port that has just ended swallows it; its
+  # exit_status or EXIT is on the way and says more. One that is busy suspends this process all the same.
   defp command(worker, frame) do
-    Port.command(worker.port, frame)
+    send(worker.port, {self(), {:command, frame}})
     :ok
-  rescue
-    ArgumentError -> :ok
   end
 
   ## Messages from the port
 
-  defp receive_all([], worker), do: {:noreply, publish_load(worker)}
+  # Nearly all messages are replies to somebody who waits: those only touch what is in flight.
+  defp receive_all(messages, %{phase: :booting} = worker), do: receive_each(messages, worker)
 
-  defp receive_all([message | messages], worker) do
+  defp receive_all(messages, worker) do
+    {rest, in_flight} = deliver(messages, worker.in_flight)
+    receive_each(rest, %{worker | in_flight: in_flight})
+  end
+
+  # Up to the first message that is something else.
+  defp deliver([message | messages] = all, in_flight) do
+    with {:reply, id} <- Protocol.route(message),
+         {job, in_flight} <- InFlight.take(in_flight, id) do
+      send(job.ref, {job.ref, message})
+      deliver(messages, in_flight)
+    else
+      _other -> {all, in_flight}
+    end
+  end
+
+  defp deliver([], in_flight), do: {[], in_flight}
+
+  defp receive_each([], worker), do: {:noreply, publish_load(worker)}
+
+  defp receive_each([message | messages], worker) do
     case receive_one(Protocol.route(message), message, worker) do
       {:ok, worker} -> receive_all(messages, worker)
       {:stop, reason} -> stop(reason, worker)
@@ -246,16 +283,7 @@ defmodule Stevedore.Worker do
     become_ready(Protocol.decode_reply(message), worker)
   end
 
-  defp receive_one({:reply, id}, message, worker) do
-    case InFlight.take(worker.in_flight, id) do
-      {job, in_flight} ->
-        send(job.ref, {job.ref, message})
-        {:ok, %{worker | in_flight: in_flight}}
-
-      :error ->
-        {:stop, {:unknown_id, id}}
-    end
-  end
+  defp receive_one({:reply, id}, _message, _worker), do: {:stop, {:unknown_id, id}}
 
   defp receive_one({:progress, id, done, total}, message, worker) do
     with {:ok, job} <- InFlight.fetch(worker.in_flight, id) do

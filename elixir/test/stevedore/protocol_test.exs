@@ -46,8 +46,8 @@ defmodule Stevedore.ProtocolTest do
       assert {:call, 7, "op", nil, Map.new(all)} == decode(frame([call(7, "op", nil, all)]))
     end
 
-    test "several calls are a batch of them (PROTOCOL §3)" do
-      messages = decode(frame([call(1, "a", 1), call(2_147_483_647, "b", [2])]))
+    test "several calls, the last one first, are a batch of them in order (PROTOCOL §3)" do
+      messages = decode(frame([call(2_147_483_647, "b", [2]), call(1, "a", 1)]))
 
       assert Enum.map(messages, &decode/1) ==
                [{:call, 1, "a", 1, %{}}, {:call, 2_147_483_647, "b", [2], %{}}]

@@ -58,7 +58,7 @@ static uint8_t *load_data(const struct request *request, size_t *length) {
         cli_say("--data: cannot read %s: %s", data + 1, strerror(errno));
     }
     if (file != NULL && file != stdin) {
-        fclose(file);
+        (void)fclose(file);
     }
     return bytes;
 }
@@ -66,13 +66,14 @@ static uint8_t *load_data(const struct request *request, size_t *length) {
 /* The map with `data` added. */
 static const struct stv_term *with_data(struct arena *arena, const struct stv_term *map, struct slice data) {
     struct stv_term *copy = must(arena_alloc(arena, sizeof *copy));
-    struct stv_term *items = must(arena_alloc(arena, (2 * (size_t)map->count + 2) * sizeof *items));
-    for (size_t i = 0; i < 2 * (size_t)map->count; i++) {
+    size_t end = (size_t)2 * map->count;
+    struct stv_term *items = must(arena_alloc(arena, (end + 2) * sizeof *items));
+    for (size_t i = 0; i < end; i++) {
         items[i] = map->items[i];
     }
     const struct slice name = {(const uint8_t *)"data", 4};
-    items[2 * map->count] = (struct stv_term){.type = STV_BINARY, .is_text = true, .bytes = name};
-    items[2 * map->count + 1] = (struct stv_term){.type = STV_BINARY, .bytes = data};
+    items[end] = (struct stv_term){.type = STV_BINARY, .is_text = true, .bytes = name};
+    items[end + 1] = (struct stv_term){.type = STV_BINARY, .bytes = data};
     *copy = (struct stv_term){.type = STV_MAP, .count = map->count + 1, .items = items};
     return copy;
 }
@@ -98,7 +99,7 @@ static int print_result(void *context, const struct stv_term *result) {
     const struct request *request = context;
     struct stv_bytes bytes;
     if (request->prints_raw && stv_type(result) == STV_BINARY && stv_term_bytes(result, &bytes)) {
-        fwrite(bytes.data, 1, bytes.size, stdout);
+        (void)fwrite(bytes.data, 1, bytes.size, stdout);
     } else if (!cli_json_print_term(stdout, result) && !ferror(stdout)) {
         cli_say("out of memory");
         return EXIT_NO_MEMORY;
@@ -131,7 +132,7 @@ static int call(struct request *request) {
     }
     const char *given = request->json == NULL ? "{}" : request->json;
     size_t length = strlen(given);
-    char *json = memcpy(must(malloc(length + CLI_JSON_PADDING)), given, length);
+    char *json = memcpy(must(malloc(length + CLI_JSON_PADDING)), given, length + 1);
     struct arena arena;
     arena_init(&arena, NULL, 0);
     int code = call_with_json(request, &arena, json, length, (struct slice){bytes, size});

@@ -66,7 +66,7 @@ static void decode_frame(struct decoder *decoder, struct slice content) {
 }
 
 static void flush_output(void) {
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 static void decode_stream(struct decoder *decoder, struct frame_reader *reader) {

@@ -26,7 +26,7 @@ struct encoder {
 };
 
 static bool refuse(struct encoder *encoder, const char *message) {
-    snprintf(encoder->error.message, sizeof encoder->error.message, "%s", message);
+    (void)snprintf(encoder->error.message, sizeof encoder->error.message, "%s", message);
     encoder->error.at = NULL;
     return false;
 }
@@ -71,11 +71,18 @@ static const char *writer_problem(const struct writer *writer) {
     }
 }
 
+/* A memory stream that could not grow says so here and only here: glibc's ferror and fclose do not tell. */
+static void append(FILE *frame, const uint8_t *bytes, size_t size) {
+    if (fwrite(bytes, 1, size, frame) != size) {
+        fatal(EXIT_NO_MEMORY, "out of memory");
+    }
+}
+
 static void append_written(const struct writer *writer, FILE *frame) {
     size_t size = writer_size(writer);
     uint8_t *bytes = must(malloc(size));
     writer_copy(writer, bytes);
-    fwrite(bytes, 1, size, frame);
+    append(frame, bytes, size);
     free(bytes);
 }
 
@@ -89,7 +96,7 @@ static bool append_message(struct encoder *encoder, yyjson_val *message, FILE *f
     }
     if (fine && in_batch) {
         uint8_t header[8];
-        fwrite(header, 1, encoder->codec->put_batch_item(header, (uint32_t)writer_size(&writer)), frame);
+        append(frame, header, encoder->codec->put_batch_item(header, (uint32_t)writer_size(&writer)));
     }
     if (fine) {
         append_written(&writer, frame);
@@ -102,7 +109,7 @@ static bool append_message(struct encoder *encoder, yyjson_val *message, FILE *f
 
 static bool append_batch(struct encoder *encoder, yyjson_val *batch, FILE *frame) {
     uint8_t around[16];
-    fwrite(around, 1, encoder->codec->put_batch_header(around, (uint32_t)yyjson_arr_size(batch)), frame);
+    append(frame, around, encoder->codec->put_batch_header(around, (uint32_t)yyjson_arr_size(batch)));
     size_t index, size;
     yyjson_val *message;
     yyjson_arr_foreach(batch, index, size, message) {
@@ -113,7 +120,7 @@ static bool append_batch(struct encoder *encoder, yyjson_val *batch, FILE *frame
             return false;
         }
     }
-    fwrite(around, 1, encoder->codec->put_batch_end(around), frame);
+    append(frame, around, encoder->codec->put_batch_end(around));
     return true;
 }
 
@@ -131,10 +138,10 @@ static bool write_frame(struct encoder *encoder, const char *content, size_t siz
     }
     uint8_t header[FRAME_HEADER];
     write_be32(header, (uint32_t)size);
-    fwrite(header, 1, sizeof header, stdout);
-    fwrite(content, 1, size, stdout);
+    (void)fwrite(header, 1, sizeof header, stdout); /* encode_lines asks ferror */
+    (void)fwrite(content, 1, size, stdout);
     if (encoder->flush_each) {
-        fflush(stdout);
+        (void)fflush(stdout);
     }
     return true;
 }

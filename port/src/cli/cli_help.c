@@ -149,12 +149,12 @@ bool cli_help_exists(const char *command) {
 
 int cli_help_print(const char *command) {
     if (command == NULL) {
-        fputs(usage, stdout);
+        (void)fputs(usage, stdout);
     }
-    fputs(text_of(command), stdout);
+    (void)fputs(text_of(command), stdout);
     return cli_finish_output(EXIT_FINE);
 }
 
 void cli_help_print_usage(FILE *to) {
-    fputs(usage, to);
+    (void)fputs(usage, to);
 }

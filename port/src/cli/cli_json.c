@@ -20,7 +20,7 @@ static bool __attribute__((format(printf, 3, 4)))
 refuse(struct reader *reader, yyjson_val *at, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(reader->error->message, sizeof reader->error->message, format, arguments);
+    (void)vsnprintf(reader->error->message, sizeof reader->error->message, format, arguments);
     va_end(arguments);
     bool has_text = yyjson_is_str(at) || yyjson_is_raw(at);
     reader->error->at = has_text ? unsafe_yyjson_get_str(at) : NULL;
@@ -197,7 +197,7 @@ static bool read_big(struct reader *reader, yyjson_val *key, yyjson_val *value, 
     bool negative = *text == '-';
     const char *digits = strncmp(text + negative, "0x", 2) == 0 ? text + negative + 2 : "";
     size_t count = strspn(digits, "0123456789abcdefABCDEF");
-    if (count == 0 || digits + count != text + yyjson_get_len(value) || count > 2 * CHECK_MAX_BIG) {
+    if (count == 0 || digits + count != text + yyjson_get_len(value) || count > (size_t)2 * CHECK_MAX_BIG) {
         return refuse(reader, key,
                       "$big takes an integer of at most %u bytes in hexadecimal, such as \"-0x1f\"",
                       CHECK_MAX_BIG);
@@ -327,7 +327,7 @@ yyjson_doc *cli_json_parse(char *text, size_t length, struct cli_json_error *err
     yyjson_doc *document =
         yyjson_read_opts(text, length, YYJSON_READ_INSITU | YYJSON_READ_BIGNUM_AS_RAW, NULL, &problem);
     if (document == NULL) {
-        snprintf(error->message, sizeof error->message, "not JSON: %s", problem.msg);
+        (void)snprintf(error->message, sizeof error->message, "not JSON: %s", problem.msg);
         error->at = text + problem.pos;
     }
     return document;

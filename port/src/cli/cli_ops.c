@@ -23,7 +23,7 @@ static struct stv_bytes text_at(const struct stv_term *op, const char *key) {
 }
 
 static void print_text(struct stv_bytes text) {
-    fwrite(text.data, 1, text.size, stdout);
+    (void)fwrite(text.data, 1, text.size, stdout); /* cli_finish_output tells of an error */
 }
 
 static void print_spaces(size_t count) {
@@ -55,7 +55,7 @@ static void print_flags(const struct stv_term *op) {
     for (size_t i = 0; i < stv_count(flags); i++) {
         struct stv_bytes flag = {(const unsigned char *)"", 0};
         stv_term_bytes(stv_item(flags, i), &flag);
-        fputs(i > 0 ? "," : "", stdout);
+        (void)fputs(i > 0 ? "," : "", stdout);
         print_text(flag);
     }
 }

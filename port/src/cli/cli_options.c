@@ -16,17 +16,17 @@ void cli_options_set_command(const char *name) {
 }
 
 static void say_program(void) {
-    fputs("stevedore", stderr);
+    (void)fputs("stevedore", stderr);
     if (command != NULL) {
-        fprintf(stderr, " %s", command);
+        (void)fprintf(stderr, " %s", command);
     }
 }
 
 static __attribute__((format(printf, 1, 0))) void say_start(const char *format, va_list arguments) {
-    fflush(stdout);
+    (void)fflush(stdout);
     say_program();
-    fputs(": ", stderr);
-    vfprintf(stderr, format, arguments);
+    (void)fputs(": ", stderr);
+    (void)vfprintf(stderr, format, arguments);
 }
 
 void cli_say(const char *format, ...) {
@@ -34,7 +34,7 @@ void cli_say(const char *format, ...) {
     va_start(arguments, format);
     say_start(format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    (void)fputc('\n', stderr);
 }
 
 int cli_wrong_usage(const char *format, ...) {
@@ -42,9 +42,9 @@ int cli_wrong_usage(const char *format, ...) {
     va_start(arguments, format);
     say_start(format, arguments);
     va_end(arguments);
-    fputs(" (see ", stderr);
+    (void)fputs(" (see ", stderr);
     say_program();
-    fputs(" --help)\n", stderr);
+    (void)fputs(" --help)\n", stderr);
     return EXIT_WRONG_USAGE;
 }
 

@@ -60,7 +60,7 @@ answer_own_error(struct exchange *exchange, enum error_kind kind, const char *fo
     char message[200];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    (void)vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     yyjson_mut_doc *document = must(yyjson_mut_doc_new(NULL));
     yyjson_mut_val *error = yyjson_mut_obj(document);
@@ -104,8 +104,8 @@ static void on_log(struct exchange *exchange, const struct stv_term *message) {
     stv_term_bytes(stv_item(message, 1), &level);
     stv_term_bytes(stv_item(message, 2), &text);
     cli_progress_clear();
-    fprintf(stderr, "[%.*s] %.*s\n", (int)level.size, (const char *)level.data, (int)text.size,
-            (const char *)text.data);
+    (void)fprintf(stderr, "[%.*s] %.*s\n", (int)level.size, (const char *)level.data, (int)text.size,
+                  (const char *)text.data);
 }
 
 static void on_bye(struct exchange *exchange, const struct stv_term *message) {
@@ -154,7 +154,7 @@ static void list_arguments(const struct serve_options *options, const char **arg
     arguments[count++] = "stevedore";
     arguments[count++] = "--threads";
     arguments[count++] = "1";
-    snprintf(numbers, 32, "%zu", options->max_frame);
+    (void)snprintf(numbers, 32, "%zu", options->max_frame);
     arguments[count++] = "--max-frame";
     arguments[count++] = numbers;
     for (size_t i = 0; i < options->plugin_count; i++) {
@@ -181,7 +181,7 @@ static int spawn(const struct serve_options *options, int in, int out, pid_t *pi
 
 /* False: there is no worker, and that was said. */
 static bool start(struct exchange *exchange) {
-    signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed when its output ends */
+    (void)signal(SIGPIPE, SIG_IGN); /* a worker that died is noticed when its output ends */
     int to[2], from[2];
     if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
         cli_say("cannot make a pipe: %s", strerror(errno));

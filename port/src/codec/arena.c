@@ -9,7 +9,7 @@
 
 #define ALIGNMENT     alignof(max_align_t)
 #define FIRST_BLOCK   4096u
-#define LARGEST_BLOCK (1024u * 1024u) /* of those that are not made for one large piece */
+#define LARGEST_BLOCK ((size_t)1024 * 1024) /* of those that are not made for one large piece */
 
 struct arena_block {
     struct arena_block *next;

@@ -150,7 +150,7 @@ static enum message_verdict unknown_option(struct reading *reading, const struct
         return bad(reading, "the name of an option is an atom or binary (PROTOCOL §4.1)");
     }
     length = utf8_repair(key->bytes, (uint8_t *)name, SHOWN);
-    snprintf(
+    (void)snprintf(
         text, sizeof(reading->message->text),
         "unknown option \"%.*s\": options are timeout, queue_timeout, progress, priority (PROTOCOL §4.1)",
         (int)length, name);
@@ -168,9 +168,9 @@ static enum message_verdict read_option(struct reading *reading, const struct st
         return unknown_option(reading, key);
     }
     if (!stv_term_int(value, &number) || number < option->low || number > option->high) {
-        snprintf(text, sizeof(reading->message->text),
-                 "the option \"%s\" must be an integer from %d to %d (PROTOCOL §4.1)", option->name,
-                 (int)option->low, (int)option->high);
+        (void)snprintf(text, sizeof(reading->message->text),
+                       "the option \"%s\" must be an integer from %d to %d (PROTOCOL §4.1)", option->name,
+                       (int)option->low, (int)option->high);
         return bad(reading, text);
     }
     stored = (uint32_t)number;

@@ -8,6 +8,9 @@ defmodule Stevedore.Worker.InFlightTest do
 
   defp job, do: %Job{ref: make_ref(), pool: P, op: "op", owner: self(), started_at: 0}
 
+  defp put(in_flight, id, job),
+    do: in_flight |> InFlight.add_caller(job.owner) |> InFlight.put(id, job)
+
   defp add(in_flight, job \\ job()) do
     id = InFlight.next_id(in_flight)
     {id, InFlight.put(in_flight, id, job)}
@@ -37,7 +40,7 @@ defmodule Stevedore.Worker.InFlightTest do
   test "a caller stays known after its jobs, until it is dropped" do
     job = job()
     refute InFlight.caller?(InFlight.new(), self())
-    {_job, in_flight} = InFlight.new() |> InFlight.put(0, job) |> InFlight.take(0)
+    {_job, in_flight} = InFlight.new() |> put(0, job) |> InFlight.take(0)
     assert InFlight.caller?(in_flight, self())
     assert {[], in_flight} = InFlight.drop_caller(in_flight, self())
     refute InFlight.caller?(in_flight, self())
