@@ -14,7 +14,8 @@
 #include "watchdog.h"
 #include "worker.h"
 
-#define LAST_GRACE_MS 500u /* between asking a job to stop and leaving without it */
+#define LAST_GRACE_MS  500u /* between asking a job to stop and leaving without it */
+#define BOTH_CLOSED_MS 200  /* a host that goes closes stdout and stdin, one after the other */
 
 static void cancel_running(struct stv_job *job, void *unused) {
     (void)unused;
@@ -102,7 +103,7 @@ static void say_bye(struct worker *worker) {
 }
 
 static _Noreturn void leave(const struct worker *worker) {
-    if (worker->ending == ENDING_GONE && !input_has_ended(&worker->input)) {
+    if (worker->ending == ENDING_GONE && !input_ends_within(&worker->input, BOTH_CLOSED_MS)) {
         fatal(EXIT_IO, "nobody reads stdout");
     }
     if (!worker->abandoned) {

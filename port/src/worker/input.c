@@ -140,7 +140,8 @@ void input_start(struct input *input, uv_loop_t *loop, int fd, size_t max_frame)
     }
 }
 
-bool input_has_ended(const struct input *input) {
-    struct pollfd fd = {.fd = input->fd, .events = POLLIN};
-    return input->ended || (poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP) != 0);
+bool input_ends_within(const struct input *input, int milliseconds) {
+    struct pollfd fd = {.fd = input->fd,
+                        .events = 0}; /* a hang-up is told unasked, and before what is still to be read */
+    return input->ended || (poll(&fd, 1, milliseconds) == 1 && (fd.revents & POLLHUP) != 0);
 }

@@ -32,7 +32,8 @@ struct input {
 /* The caller sets the callbacks and `context` first. */
 void input_start(struct input *input, uv_loop_t *loop, int fd, size_t max_frame);
 
-/* Whether stdin has ended, even if the loop has not come to read that yet. */
-bool input_has_ended(const struct input *input);
+/* Whether stdin has ended, or does so while this waits; even if the loop has not come to read that yet.
+ * Blocks for so long. */
+bool input_ends_within(const struct input *input, int milliseconds);
 
 #endif

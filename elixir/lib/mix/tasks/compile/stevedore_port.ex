@@ -19,7 +19,7 @@ defmodule Mix.Tasks.Compile.StevedorePort do
     if System.get_env("STEVEDORE_BUILD") == "skip" do
       {:noop, []}
     else
-      cmake = System.find_executable("cmake") || no_cmake!()
+      cmake = System.find_executable("cmake") || Mix.raise(no_cmake())
       configure(cmake)
       cmake!(cmake, ["--build", build_dir(), "--parallel", "#{System.schedulers_online()}"])
       install()
@@ -28,7 +28,7 @@ defmodule Mix.Tasks.Compile.StevedorePort do
 
   @impl true
   def clean do
-    File.rm_rf!(build_dir())
+    _ = File.rm_rf!(build_dir())
     Enum.each(@artifacts, fn {_from, to} -> File.rm_rf!(priv(to)) end)
   end
 
@@ -93,10 +93,8 @@ defmodule Mix.Tasks.Compile.StevedorePort do
   defp build_dir, do: Path.join(Mix.Project.app_path(), "cmake")
   defp priv(file), do: Path.expand(Path.join("priv", file))
 
-  defp no_cmake! do
-    Mix.raise(
-      "Stevedore builds its C program with cmake, which is not on the PATH.\n" <> advice()
-    )
+  defp no_cmake do
+    "Stevedore builds its C program with cmake, which is not on the PATH.\n" <> advice()
   end
 
   defp advice do
