@@ -1,6 +1,6 @@
 /* What happens to calls. Messages are read completely before anything is done (message.h), then dispatched by
  * table. A call becomes a job, which ends in exactly one place: complete() if it was handed to the threads or
- * ran here, refuse() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop. */
+ * ran here, say_refusal() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop. */
 #include "worker.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "fatal.h"
 #include "log_outbox.h"
 #include "ops.h"
-#include "utf8.h"
+#include "say.h"
 
 #define NS_PER_MS        1000000u
 #define SHORT_ARGS_MAX   4096u /* a short op with more than that to decode is not short */
@@ -19,59 +19,12 @@
 #define PAUSE_UNSENT     ((size_t)64 << 20)  /* jobs wait (PROTOCOL §10) */
 #define GIVE_UP_UNSENT   ((size_t)512 << 20) /* and with max_frame more the host is given up */
 
-/* --- Saying things -----------------------------------------------------------------------------------------
+static void on_printed(void *context, const char *level, struct slice line) {
+    say_log(context, level, line);
+}
+
+/* --- Ends of jobs ------------------------------------------------------------------------------------------
  */
-
-static void send_message(struct worker *worker, struct writer *message, bool batched) {
-    if (!writer_is_complete(message)) {
-        fatal(EXIT_NO_MEMORY, "no memory for a message");
-    }
-    output_send(&worker->output, message, batched, NULL, NULL);
-    writer_finish(message);
-}
-
-struct refusal {
-    const struct codec *codec;
-    int64_t id;
-    bool batched;
-    enum error_kind kind;
-    const char *message;
-    /* What the kind adds; NULL key: nothing. NULL text: number. */
-    struct {
-        const char *key;
-        const char *text;
-        uint64_t number;
-    } extra[2];
-    struct receipt receipt;
-};
-
-static void put_extra(struct writer *reply, const char *key, const char *text, uint64_t number) {
-    writer_put_text(reply, key);
-    if (text != NULL) {
-        writer_put_text(reply, text);
-    } else {
-        writer_put_uint(reply, number);
-    }
-}
-
-static void refuse(struct worker *worker, const struct refusal *refusal) {
-    uint32_t extras = (refusal->extra[0].key != NULL) + (refusal->extra[1].key != NULL);
-    char message[512];
-    char text[512];
-    struct writer reply;
-    writer_init(&reply, refusal->codec, worker->max_frame);
-    reply_begin_error(&reply, refusal->id, refusal->kind,
-                      utf8_repair_string(refusal->message, message, sizeof message), extras);
-    for (uint32_t i = 0; i < extras; i++) {
-        const char *value = refusal->extra[i].text;
-        put_extra(&reply, refusal->extra[i].key,
-                  value == NULL ? NULL : utf8_repair_string(value, text, sizeof text),
-                  refusal->extra[i].number);
-    }
-    reply_end(&reply, refusal->receipt);
-    worker->outcomes[refusal->kind]++;
-    send_message(worker, &reply, refusal->batched);
-}
 
 void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error_kind kind,
                           const char *message) {
@@ -85,60 +38,11 @@ void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error
         refusal.extra[0].key = "limit_ms";
         refusal.extra[0].number = job->queue_timeout_ms;
     }
-    refuse(worker, &refusal);
+    say_refusal(worker, &refusal);
     deadlines_remove(&worker->deadlines, job);
     job_table_remove(&worker->jobs, job);
     job_destroy(job);
 }
-
-static void say_log(struct worker *worker, const struct codec *codec, const char *level, struct slice text,
-                    int64_t id) {
-    uint8_t clean[LOG_LINE_MAX];
-    struct slice valid = {clean, utf8_repair(text, clean, sizeof clean)};
-    struct writer line;
-    writer_init(&line, codec, worker->max_frame);
-    reply_log(&line, level, valid, id);
-    send_message(worker, &line, false);
-}
-
-void worker_log(struct worker *worker, const char *level, struct slice text) {
-    say_log(worker, worker->codec, level, text, MESSAGE_NO_ID);
-}
-
-static void on_printed(void *context, const char *level, struct slice line) {
-    worker_log(context, level, line);
-}
-
-static void say_outbox(struct worker *worker) {
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
-    size_t dropped = 0;
-    for (struct log_line *line = log_outbox_take(&dropped); line != NULL;) {
-        struct log_line *next = line->next;
-        say_log(worker, line->codec, levels[line->level], (struct slice){line->text, line->length}, line->id);
-        free(line);
-        line = next;
-    }
-    if (dropped > 0) {
-        char text[64];
-        int length = snprintf(text, sizeof text, "%zu log lines were dropped: ops log too much", dropped);
-        worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
-    }
-}
-
-static void say_progress(struct worker *worker, struct stv_job *job) {
-    uint64_t done = atomic_load_explicit(&job->done, memory_order_relaxed);
-    if (done == job->progress_sent) {
-        return;
-    }
-    job->progress_sent = done;
-    struct writer message;
-    writer_init(&message, job->codec, worker->max_frame);
-    reply_progress(&message, job->id, done, atomic_load_explicit(&job->total, memory_order_relaxed));
-    send_message(worker, &message, job->batched);
-}
-
-/* --- Ends of jobs ------------------------------------------------------------------------------------------
- */
 
 static void destroy_job(void *job) {
     job_destroy(job);
@@ -165,7 +69,7 @@ void worker_collect(struct worker *worker) {
     struct list finished;
     list_init(&finished);
     threads_take_finished(&worker->threads, &finished);
-    say_outbox(worker);
+    say_what_ops_logged(worker);
     for (struct list *node; (node = list_take(&finished)) != NULL;) {
         complete(worker, list_entry(node, struct stv_job, node));
     }
@@ -209,12 +113,9 @@ static void on_due(struct stv_job *job, uint64_t now, void *context) {
  */
 
 static void move_to_threads(struct worker *worker, struct op *op, uint64_t cpu_us) {
-    char text[512];
-    int length = snprintf(text, sizeof text,
-                          "op %s is flagged short but took %llu us: it runs on the threads from now on",
-                          op->op->name, (unsigned long long)cpu_us);
     op->on_loop = false;
-    worker_log(worker, "warning", (struct slice){(const uint8_t *)text, (size_t)length});
+    say_warning(worker, "op %s is flagged short but took %llu us: it runs on the threads from now on",
+                op->op->name, (unsigned long long)cpu_us);
 }
 
 /* Runs a short op here and now. A run that took long may only have been kept from the CPU; so it raises a
@@ -229,7 +130,7 @@ static void run_on_loop(struct worker *worker, struct stv_job *job) {
         move_to_threads(worker, op, job->receipt.cpu_us);
     }
     op->suspected = !is_control && job->receipt.ran_us > SHORT_RUN_MAX_US;
-    say_outbox(worker);
+    say_what_ops_logged(worker);
     send_reply(worker, job);
 }
 
@@ -249,7 +150,7 @@ static void run_on_threads(struct worker *worker, struct stv_job *job) {
                             : "too many bytes of arguments wait: try again later",
             .extra = {{.key = "what", .text = what},
                       {.key = "limit", .number = jobs ? queue->max_jobs : queue->max_bytes}}};
-        refuse(worker, &refusal);
+        say_refusal(worker, &refusal);
         deadlines_remove(&worker->deadlines, job);
         job_table_remove(&worker->jobs, job);
         job_destroy(job);
@@ -284,14 +185,14 @@ static void handle_call(struct worker *worker, const struct message *call, struc
     if (is_refused(worker, call, op, &refusal)) {
         (void)snprintf(name, sizeof name, "%.*s", (int)call->op.length, (const char *)call->op.bytes);
         refusal.extra[0].text = name;
-        refuse(worker, &refusal);
+        say_refusal(worker, &refusal);
         return;
     }
     struct stv_job *job = job_create(call, op, buffer, batched, worker->max_frame);
     if (job == NULL) {
         refusal.kind = KIND_NO_MEMORY;
         refusal.message = "no memory for the job";
-        refuse(worker, &refusal);
+        say_refusal(worker, &refusal);
     } else if (op->on_loop && ((op->op->flags & OP_CONTROL) != 0 || call->args.length <= SHORT_ARGS_MAX)) {
         run_on_loop(worker, job);
     } else {
@@ -340,11 +241,11 @@ static void receive(struct worker *worker, struct slice bytes, struct frame_buff
         break;
     case MESSAGE_BAD:
         worker->codec = message.codec;
-        refuse(worker, &(struct refusal){.codec = message.codec,
-                                         .id = message.id,
-                                         .batched = batched,
-                                         .kind = KIND_BAD_REQUEST,
-                                         .message = reason});
+        say_refusal(worker, &(struct refusal){.codec = message.codec,
+                                              .id = message.id,
+                                              .batched = batched,
+                                              .kind = KIND_BAD_REQUEST,
+                                              .message = reason});
         break;
     case MESSAGE_BROKEN:
         fatal(EXIT_BROKEN_STREAM, "%s", reason);

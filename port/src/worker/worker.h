@@ -61,9 +61,6 @@ void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error
 /* Takes the finished jobs from the threads and sends their replies. */
 void worker_collect(struct worker *worker);
 
-/* Sends a log message that belongs to no job. */
-void worker_log(struct worker *worker, const char *level, struct slice text);
-
 /* --- ending.c: */
 
 void ending_init(struct worker *worker, int output);
