@@ -1,6 +1,7 @@
 /* What happens to calls. Messages are read completely before anything is done (message.h), then dispatched by
  * table. A call becomes a job, which ends in exactly one place: complete() if it was handed to the threads or
- * ran here, say_refusal() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop. */
+ * ran here, say_refusal() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop.
+ */
 #include "worker.h"
 
 #include <stdio.h>
