@@ -61,8 +61,8 @@ static enum stv_status digest(struct stv_job *job, const struct algorithm *algor
 }
 
 static enum stv_status run_digest(struct stv_job *job) {
-    const char *name;
-    const struct algorithm *algorithm = stv_arg_text(job, "algorithm", &name) ? algorithm_find(name) : NULL;
+    const char *name = "sha256";
+    const struct algorithm *algorithm = stv_opt_text(job, "algorithm", &name) ? algorithm_find(name) : NULL;
     if (!algorithm) {
         return stv_bad_arg(job, "algorithm", ALGORITHM_NAMES);
     }
@@ -78,10 +78,10 @@ static enum stv_status run_digest(struct stv_job *job) {
 const struct stv_op digest_ops[] = {
     {.name = "digest",
      .run = run_digest,
-     .doc = "The hash of `data` (a binary) or of the regular file at `path`. `algorithm`: sha256, sha512, "
-            "blake2b "
-            "(BLAKE2b-512, as b2sum), xxh3 (XXH3 of 64 bits, as xxhsum -H3) or crc32 (as zlib). `encoding`: "
-            "hex (the "
-            "default: lower-case text) or raw (bytes, most significant first). Progress: bytes.",
+     .doc =
+         "The hash of `data` (a binary) or of the regular file at `path`. `algorithm`: sha256 (the "
+         "default), sha512, blake2b (BLAKE2b-512, as b2sum), xxh3 (XXH3 of 64 bits, as xxhsum -H3) or crc32 "
+         "(as zlib). `encoding`: hex (the default: lower-case text) or raw (bytes, most significant first). "
+         "Progress: bytes.",
      .flags = STV_IDEMPOTENT},
 };

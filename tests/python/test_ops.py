@@ -250,7 +250,6 @@ class Digest(OpTest):
 
     def test_refuses(self):
         for arg, args in [
-            ("algorithm", {"data": "x"}),
             ("algorithm", {"data": "x", "algorithm": "md5"}),
             ("algorithm", {"data": "x", "algorithm": 256}),
             ("data", {"algorithm": "sha256"}),
@@ -262,10 +261,13 @@ class Digest(OpTest):
             ("path", {"algorithm": "sha256", "path": "x", "data": ""}),
             ("encoding", {"algorithm": "sha256", "data": "x", "encoding": "base64"}),
             ("encoding", {"algorithm": "sha256", "data": "x", "encoding": 16}),
-            ("algorithm", []),
+            ("data", []),
         ]:
             with self.subTest(args=args):
                 self.assert_bad_arg("digest", args, arg)
+
+    def test_sha256_is_the_default(self):
+        self.assertEqual(self.worker.value("digest", {"data": "abc"}), hashlib.sha256(b"abc").hexdigest())
 
     def test_data_that_says_nil_is_data(self):
         args = {"algorithm": "crc32", "data": "nil"}
