@@ -13,8 +13,8 @@ defmodule Stevedore.Options do
   @pool [
     {:name, :name, :required,
      "the pool's name, by which it is called. The processes and the ETS table of the pool are named after it."},
-    {:workers, {:integer, 1, 1024}, 1,
-     "OS processes. A crash takes down the jobs of one of them; two also overlap better."},
+    {:workers, {:integer, 1, 1024}, 2,
+     "OS processes. A crash takes down the jobs of one of them while the others go on serving; two also overlap better than one."},
     {:threads, {:nilable, {:integer, 1, 1024}}, nil,
      "threads in each worker, which is how many jobs it runs at once. `nil`: what the machine (its CPU quota included) allows."},
     {:plugins, {:list, :path}, [], "shared objects that add ops, see `stevedore.h`."},

@@ -6,7 +6,7 @@ defmodule Stevedore.OptionsTest do
   test "fills in defaults" do
     options = Options.pool!(name: Pool)
 
-    assert %{name: Pool, workers: 1, plugins: [], timeout: 60_000, queue_timeout: 30_000} =
+    assert %{name: Pool, workers: 2, plugins: [], timeout: 60_000, queue_timeout: 30_000} =
              options
 
     assert options.threads == nil
