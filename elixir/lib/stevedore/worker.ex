@@ -363,7 +363,8 @@ defmodule Stevedore.Worker do
     grace = worker.options.drain_timeout
     command(worker, Protocol.stop(grace))
     deadline = System.monotonic_time(:millisecond) + grace + @end_grace
-    await_end(%{worker | phase: :draining}, deadline)
+    # Its place may be another worker's from now on.
+    await_end(%{worker | phase: :draining, load: nil}, deadline)
   end
 
   defp finish(_reason, worker), do: kill(worker)

@@ -5,7 +5,6 @@
 #include "worker.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "control_ops.h"
 #include "fatal.h"
