@@ -80,6 +80,7 @@ static void assert_call(struct slice bytes, struct slice args) {
     assert_slice(message->args, args);
     assert_int_equal(message->timeout, 0);
     assert_int_equal(message->queue_timeout, 0);
+    assert_int_equal(message->kill_after, 0);
     assert_int_equal(message->progress, 0);
     assert_int_equal(message->priority, MESSAGE_DEFAULT_PRIORITY);
     guarded_finish(&outcome.guarded);
@@ -109,6 +110,7 @@ static void assert_all_options(struct slice bytes) {
 
     assert_int_equal(outcome.message.timeout, 100);
     assert_int_equal(outcome.message.queue_timeout, INT32_MAX);
+    assert_int_equal(outcome.message.kill_after, 50);
     assert_int_equal(outcome.message.progress, 1);
     assert_int_equal(outcome.message.priority, 0);
     guarded_finish(&outcome.guarded);
@@ -117,20 +119,22 @@ static void assert_all_options(struct slice bytes) {
 static void test_options(void **state) {
     (void)state;
 
-    assert_all_options(BYTES(CALL_WITH("t\0\0\0\4w\7timeoutad"
+    assert_all_options(BYTES(CALL_WITH("t\0\0\0\5w\7timeoutad"
                                        "m\0\0\0\15queue_timeoutb\x7f\xff\xff\xff"
+                                       "w\12kill_aftera2"
                                        "w\10progressa\1w\10prioritya\0")));
     assert_all_options(BYTES("\x95\xa4"
                              "call\7\xa4"
-                             "echo\xc0\x84\xa7timeoutd\xadqueue_timeout\xce\x7f\xff\xff\xff"
+                             "echo\xc0\x85\xa7timeoutd\xadqueue_timeout\xce\x7f\xff\xff\xff\xaakill_after\62"
                              "\xa8progress\1\xa8priority\0"));
 }
 
 static void test_wrong_options(void **state) {
     (void)state;
 
-    assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\6timouta\1")), 7,
-               "unknown option \"timout\": options are timeout");
+    assert_bad(
+        BYTES(CALL_WITH("t\0\0\0\1w\6timouta\1")), 7,
+        "unknown option \"timout\": options are timeout, queue_timeout, kill_after, progress, priority");
     assert_bad(BYTES(CALL_WITH("t\0\0\0\1m\0\0\0\2a\xff"
                                "a\1")),
                7, "unknown option \"a\xef\xbf\xbd\"");
@@ -139,6 +143,8 @@ static void test_wrong_options(void **state) {
                "\"timeout\" must be an integer from 1 to 2147483647");
     assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\7timeoutn\4\0\0\0\0\x80")), 7, "\"timeout\" must be");
     assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\7timeoutw\10infinity")), 7, "\"timeout\" must be");
+    assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\12kill_aftera\0")), 7,
+               "\"kill_after\" must be an integer from 1 to 2147483647");
     assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\10prioritya\12")), 7,
                "\"priority\" must be an integer from 0 to 9");
     assert_bad(BYTES(CALL_WITH("t\0\0\0\1w\10prioritym\0\0\0\1"
@@ -157,7 +163,7 @@ static void test_long_unknown_option(void **state) {
     memset(bytes + length, 'n', 1000);
     bytes[length + 1000] = 'j';
     assert_bad((struct slice){bytes, length + 1001}, 7,
-               "timeout, queue_timeout, progress, priority (PROTOCOL");
+               "timeout, queue_timeout, kill_after, progress, priority (PROTOCOL");
 }
 
 static void test_wrong_calls(void **state) {

@@ -63,6 +63,15 @@ static void say_progress(struct writer *writer) {
     reply_progress(writer, 1, 5, UINT64_MAX);
 }
 
+static void say_stuck(struct writer *writer) {
+    reply_begin_stuck(writer, 1, 5, 1);
+    writer_put_text(writer, "f+0x12 (a.so)");
+}
+
+static void say_stuck_without_stack(struct writer *writer) {
+    reply_begin_stuck(writer, 1, 5, 0);
+}
+
 static void say_log(struct writer *writer) {
     reply_log(writer, "info", BYTES("a\xff"), MESSAGE_NO_ID);
 }
@@ -80,6 +89,9 @@ static void test_others(void **state) {
 
     assert_says(&codec_etf, say_progress,
                 BYTES("\x83h\4w\10progressb\0\0\0\1a\5n\10\0\xff\xff\xff\xff\xff\xff\xff\xff"));
+    assert_says(&codec_etf, say_stuck, BYTES("\x83h\4w\5stuckb\0\0\0\1a\5l\0\0\0\1m\0\0\0\15f+0x12 (a.so)j"));
+    assert_says(&codec_etf, say_stuck_without_stack, BYTES("\x83h\4w\5stuckb\0\0\0\1a\5j"));
+    assert_says(&codec_msgpack, say_stuck_without_stack, BYTES("\x94\xa5stuck\1\5\x90"));
     assert_says(&codec_etf, say_log, BYTES("\x83h\3w\3logw\4infom\0\0\0\4a\xef\xbf\xbd"));
     assert_says(&codec_etf, say_log_of_a_job, BYTES("\x83h\4w\3logw\5errorm\0\0\0\1ab\0\0\0\11"));
     assert_says(&codec_msgpack, say_log_of_a_job,
@@ -108,6 +120,18 @@ static void test_long_log_lines_are_cut(void **state) {
     writer_finish(&writer);
 }
 
+static void test_a_log_line_fits_the_smallest_frame(void **state) {
+    char text[8000];
+    struct writer writer;
+    (void)state;
+
+    memset(text, 'x', sizeof(text));
+    writer_init(&writer, &codec_etf, 4096);
+    reply_log(&writer, "warning", (struct slice){(uint8_t *)text, sizeof(text)}, INT32_MAX);
+    assert_true(writer_is_complete(&writer));
+    writer_finish(&writer);
+}
+
 static void test_kind_names(void **state) {
     (void)state;
 
@@ -120,8 +144,11 @@ static void test_kind_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ok),         cmocka_unit_test(test_error),
-        cmocka_unit_test(test_others),     cmocka_unit_test(test_long_log_lines_are_cut),
+        cmocka_unit_test(test_ok),
+        cmocka_unit_test(test_error),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_long_log_lines_are_cut),
+        cmocka_unit_test(test_a_log_line_fits_the_smallest_frame),
         cmocka_unit_test(test_kind_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,7 @@ static void describe_call(const struct message *message, char *text, size_t size
            (const char *)message->op.bytes);
     append_option(text, size, "timeout", message->timeout, 0);
     append_option(text, size, "queue_timeout", message->queue_timeout, 0);
+    append_option(text, size, "kill_after", message->kill_after, 0);
     append_option(text, size, "progress", message->progress, 0);
     append_option(text, size, "priority", message->priority, MESSAGE_DEFAULT_PRIORITY);
 }

@@ -32,7 +32,7 @@ static void judge_call(const struct message *message, struct slice bytes) {
 
     require(is_id(message->id) && message->priority < MESSAGE_PRIORITIES);
     require(message->timeout <= INT32_MAX && message->queue_timeout <= INT32_MAX &&
-            message->progress <= INT32_MAX);
+            message->kill_after <= INT32_MAX && message->progress <= INT32_MAX);
     require(message->op.length >= 1 && message->op.length <= 255 * 4 && is_inside(message->args, bytes));
     arena_init(&arena, NULL, 0);
     require(message->codec->read(&arena, message->args, &reason) || reason);

@@ -74,7 +74,7 @@ class Damage:
 class WellFormed:
     """Terms that are framed and encoded as they should be, but mostly no messages: they never break the stream."""
 
-    WORDS = ("call", "cancel", "ok", "error", "echo", "timeout", "priority", "progress", "queue_timeout", "", "é")
+    WORDS = ("call", "cancel", "ok", "error", "echo", "timeout", "priority", "kill_after", "progress", "queue_timeout", "", "é")
 
     def __init__(self, chance):
         self.chance = chance

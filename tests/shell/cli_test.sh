@@ -108,6 +108,7 @@ test_wrong_command_lines() {
   wrong 'too many threads' '--threads takes' --threads 1025
   wrong 'a negative number' '--threads takes' --threads=-1
   wrong 'a number beyond 64 bits' '--max-queue takes' --max-queue 99999999999999999999
+  wrong 'stuck at once' '--kill-after takes a number from 1 to 2147483647' --kill-after 0
   wrong 'an empty number' '--max-queue takes' --max-queue ''
   wrong 'a size with a strange suffix' '--max-frame takes' --max-frame 1T
   wrong 'a size that overflows' '--max-frame takes' --max-frame 18446744073709551615G
@@ -358,6 +359,8 @@ test_errors_of_calls() {
   check_err_has '"kind": "timed_out"'
   run 'an op that does not stop' "$stevedore" call fault.hang --timeout 20 --plugin "$fault"
   check_code 1
+  check_err_has '[warning] the op was asked to stop and goes on'
+  check_err_has '  hang_deadlocked+0x'
   check_err_has '"kind": "timed_out"'
   run 'a plugin that is not there' "$stevedore" call echo --plugin "$work/nothing.so"
   check_code 69

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli_blackbox.h"
 #include "cli_call.h"
+#include "cli_confine.h"
 #include "cli_decode.h"
 #include "cli_encode.h"
 #include "cli_help.h"
@@ -30,7 +32,8 @@ static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"call", cli_call}, {"decode", cli_decode}, {"encode", cli_encode}, {"help", run_help}, {"ops", cli_ops},
+    {"blackbox", cli_blackbox}, {"call", cli_call}, {"decode", cli_decode},
+    {"encode", cli_encode},     {"help", run_help}, {"ops", cli_ops},
 };
 
 static int run_command(int argc, char **argv) {
@@ -58,9 +61,10 @@ static int start_serving(const struct serve_options *options) {
 }
 
 static int run_serve(int argc, char **argv) {
-    static const struct option table[] = {
-        CLI_ROW_THREADS,        CLI_ROW_MAX_QUEUE, CLI_ROW_MAX_FRAME, CLI_ROW_PLUGIN,
-        CLI_ROW_OUTLIVE_PARENT, CLI_ROW_HELP,      CLI_ROW_VERSION,   CLI_ROW_END};
+    static const struct option table[] = {CLI_ROW_THREADS,        CLI_ROW_MAX_QUEUE,  CLI_ROW_MAX_FRAME,
+                                          CLI_ROW_PLUGIN,         CLI_ROW_KILL_AFTER, CLI_ROW_BLACK_BOX,
+                                          CLI_ROW_OUTLIVE_PARENT, CLI_ROWS_CONFINE,   CLI_ROW_HELP,
+                                          CLI_ROW_VERSION,        CLI_ROW_END};
     struct serve_options options = SERVE_OPTIONS_DEFAULT;
     int option;
     while ((option = cli_next_option(argc, argv, table)) != CLI_OPTION_END) {

@@ -1,5 +1,5 @@
-/* One text for each command. Lines of at most 80 characters, as they are meant for terminals. Thread: main,
- * the only one. */
+/* One text for each command, and one for the options that confine a worker. Lines of at most 80 characters,
+ * as they are meant for terminals. Thread: main, the only one. */
 #include "cli_help.h"
 
 #include <string.h>
@@ -10,6 +10,7 @@ static const char usage[] = "usage: stevedore [OPTIONS] <frames >frames    serve
                             "       stevedore call OP [JSON] [OPTIONS]     run one job\n"
                             "       stevedore ops [OPTIONS]                list the ops\n"
                             "       stevedore encode | decode              JSON lines to frames, and back\n"
+                            "       stevedore blackbox FILE                what a dead worker was doing\n"
                             "       stevedore help [COMMAND]\n";
 
 static const char program[] =
@@ -26,11 +27,17 @@ static const char program[] =
     "  --max-frame BYTES  the longest frame, with K, M or G for powers of 1024\n"
     "                     (default: 64M, at most 1G)\n"
     "  --plugin FILE      load more ops from a shared object; may be repeated\n"
+    "  --kill-after MS    say that a job is stuck which goes on for so long after it\n"
+    "                     was asked to stop; a call's own kill_after comes first\n"
+    "  --black-box FILE   note in this new file what runs, for when the worker dies\n"
     "  --outlive-parent   do not die with the process that started it\n"
+    "  --limit-…, --landlock-…, --seccomp and others confine it: `stevedore help\n"
+    "                     confinement` tells how\n"
     "  -h, --help         this text\n"
     "  --version          the version\n"
     "\n"
     "Commands (`stevedore help COMMAND` or `stevedore COMMAND --help` tells more):\n"
+    "  blackbox  tell what a worker that died was doing\n"
     "  call      run one op and print its result as JSON\n"
     "  ops       list the ops and what they do\n"
     "  encode    turn lines of JSON into frames\n"
@@ -48,6 +55,13 @@ static const char program[] =
     "  echo '[\"call\",1,\"echo\",\"hi\"]' |\n"
     "    stevedore encode | stevedore | stevedore decode\n";
 
+static const char blackbox[] =
+    "usage: stevedore blackbox FILE\n"
+    "\n"
+    "Tells what the black box of a worker (--black-box FILE) holds: whether and of what\n"
+    "it died, in which job and where; what each thread was running, and for how long;\n"
+    "how many jobs waited, ran, or had finished without their reply being written.\n";
+
 static const char call[] =
     "usage: stevedore call OP [JSON] [OPTIONS]\n"
     "\n"
@@ -57,7 +71,8 @@ static const char call[] =
     "  --data TEXT        add the argument `data`: this text\n"
     "  --data @FILE       the bytes of a file; @- is stdin\n"
     "  --raw              if the result is bytes or text, write just that\n"
-    "  --timeout MS       ask the op to stop after this time; 2 s later it is killed\n"
+    "  --timeout MS       ask the op to stop after this time; 1 s later a warning shows\n"
+    "                     where it is, and 2 s later it is killed\n"
     "  --progress         show how far it got, on stderr\n"
     "  --plugin FILE      load more ops from a shared object; may be repeated\n"
     "  --max-frame BYTES  the longest message, for large data (default: 64M)\n"
@@ -105,6 +120,32 @@ static const char encode[] =
     "  {\"$bits\": [12, \"q8A=\"]}  a bitstring: number of bits, bytes in base64\n"
     "  {\"$improper\": [1, 2]}    a list whose tail is the last element: [1 | 2]\n";
 
+static const char confinement[] =
+    "Options that limit a worker, and all that runs in it, before any code of a plugin\n"
+    "runs. One that cannot be had is reported in a log message and by the op `hello`;\n"
+    "the worker goes on without it unless --require names it. Sizes take K, M or G.\n"
+    "\n"
+    "  --oom-score-adj N              0 to 1000: die before the host when memory runs\n"
+    "                                 out (default: 500; 0: leave it alone)\n"
+    "  --nice N                       0 to 19: leave the processors to others\n"
+    "  --limit-memory BYTES           memory in use, by a cgroup (v2) of its own\n"
+    "  --limit-address-space BYTES    memory mapped, used or not\n"
+    "  --limit-cpu SECONDS            processor time, over its whole life\n"
+    "  --limit-files N                open descriptors, at least 32\n"
+    "  --limit-file-size BYTES        how long a file can grow by being written\n"
+    "  --landlock-read PATH           only such files, or directories, can be read;\n"
+    "  --landlock-write PATH          … only such ones written; both may be repeated\n"
+    "  --landlock-none                no file can be opened at all\n"
+    "  --seccomp basic                no ptrace, mount, bpf, namespaces and the like\n"
+    "  --seccomp strict               … nor programs, processes, sockets, and signals\n"
+    "                                 to other processes\n"
+    "  --require NAME[,NAME…]         no start (exit code 71) unless in effect:\n"
+    "                                 no_new_privs, oom_score, nice, memory, cpu,\n"
+    "                                 files, address_space, file_size, landlock,\n"
+    "                                 seccomp\n"
+    "\n"
+    "  stevedore --seccomp strict --landlock-read /srv/in --require seccomp,landlock\n";
+
 static const char decode[] =
     "usage: stevedore decode [--max-frame BYTES] <frames >lines\n"
     "\n"
@@ -128,7 +169,13 @@ static const char help[] = "usage: stevedore help [COMMAND]\n"
 static const struct page {
     const char *command;
     const char *text;
-} pages[] = {{"call", call}, {"decode", decode}, {"encode", encode}, {"help", help}, {"ops", ops}};
+} pages[] = {{"blackbox", blackbox},
+             {"call", call},
+             {"confinement", confinement},
+             {"decode", decode},
+             {"encode", encode},
+             {"help", help},
+             {"ops", ops}};
 
 /* NULL: there is none. */
 static const char *text_of(const char *command) {

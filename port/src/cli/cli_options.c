@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli_confine.h"
+
 static const char *command;
 
 void cli_options_set_command(const char *name) {
@@ -116,18 +118,18 @@ static int suffix_shift(const char *suffix) {
     return -1;
 }
 
-static bool parse_frame_size(const char *text, size_t *value) {
+bool cli_parse_size(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *value) {
     uint64_t number;
     const char *suffix;
-    if (read_digits(text, &number, &suffix) && number <= SERVE_MOST_FRAME) {
+    if (read_digits(text, &number, &suffix)) {
         int shift = suffix_shift(suffix);
-        if (shift >= 0 && number << shift >= SERVE_LEAST_FRAME && number << shift <= SERVE_MOST_FRAME) {
-            *value = (size_t)(number << shift);
+        if (shift >= 0 && number <= most >> shift && number << shift >= least) {
+            *value = number << shift;
             return true;
         }
     }
-    cli_wrong_usage("--max-frame takes a size from %u bytes to 1G, such as 64M, not \"%s\"",
-                    SERVE_LEAST_FRAME, text);
+    cli_wrong_usage("%s takes a size from %" PRIu64 " bytes to %" PRIu64 "G, such as 64M, not \"%s\"", option,
+                    least, most >> 30, text);
     return false;
 }
 
@@ -142,6 +144,9 @@ static bool add_plugin(struct serve_options *options, const char *file) {
 
 bool cli_take_serve_option(int option, const char *value, struct serve_options *options) {
     uint64_t number = 0;
+    if (option >= CLI_OPTION_CONFINE) {
+        return cli_confine_take(option, value, &options->confine);
+    }
     switch (option) {
     case CLI_OPTION_THREADS:
         if (!cli_parse_number("--threads", value, 1, SERVE_MOST_THREADS, &number)) {
@@ -156,9 +161,22 @@ bool cli_take_serve_option(int option, const char *value, struct serve_options *
         options->max_queue = (size_t)number;
         return true;
     case CLI_OPTION_MAX_FRAME:
-        return parse_frame_size(value, &options->max_frame);
+        if (!cli_parse_size("--max-frame", value, SERVE_LEAST_FRAME, SERVE_MOST_FRAME, &number)) {
+            return false;
+        }
+        options->max_frame = (size_t)number;
+        return true;
     case CLI_OPTION_PLUGIN:
         return add_plugin(options, value);
+    case CLI_OPTION_KILL_AFTER:
+        if (!cli_parse_number("--kill-after", value, 1, INT32_MAX, &number)) {
+            return false;
+        }
+        options->kill_after_ms = (uint32_t)number;
+        return true;
+    case CLI_OPTION_BLACK_BOX:
+        options->black_box = value;
+        return true;
     default:
         options->outlive_parent = true;
         return true;

@@ -35,8 +35,12 @@ enum cli_option {
     CLI_OPTION_MAX_QUEUE,
     CLI_OPTION_MAX_FRAME,
     CLI_OPTION_PLUGIN,
+    CLI_OPTION_KILL_AFTER,
+    CLI_OPTION_BLACK_BOX,
     CLI_OPTION_OUTLIVE_PARENT,
-    CLI_OPTION_OF_COMMAND, /* the first one that means something to one command only */
+    CLI_OPTION_CONFINE, /* the first of those in cli_confine.h */
+    CLI_OPTION_OF_COMMAND =
+        CLI_OPTION_CONFINE + 32, /* the first one that means something to one command only */
 };
 
 /* The rows for a command's table of options, which ends with CLI_ROW_END. */
@@ -52,6 +56,10 @@ enum cli_option {
     { "max-frame", required_argument, NULL, CLI_OPTION_MAX_FRAME }
 #define CLI_ROW_PLUGIN                                                                                       \
     { "plugin", required_argument, NULL, CLI_OPTION_PLUGIN }
+#define CLI_ROW_KILL_AFTER                                                                                   \
+    { "kill-after", required_argument, NULL, CLI_OPTION_KILL_AFTER }
+#define CLI_ROW_BLACK_BOX                                                                                    \
+    { "black-box", required_argument, NULL, CLI_OPTION_BLACK_BOX }
 #define CLI_ROW_OUTLIVE_PARENT                                                                               \
     { "outlive-parent", no_argument, NULL, CLI_OPTION_OUTLIVE_PARENT }
 #define CLI_ROW_END                                                                                          \
@@ -62,6 +70,9 @@ int cli_next_option(int argc, char **argv, const struct option *table);
 
 /* Takes one of the options of serving into *options. False: its value is wrong, and that was said. */
 bool cli_take_serve_option(int option, const char *value, struct serve_options *options);
+
+/* A size in bytes from `least` to `most`, with K, M or G for powers of 1024; as cli_parse_number. */
+bool cli_parse_size(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *value);
 
 /* A whole number from `least` to `most`. False: it is none, and that was said, with `option` as its name. */
 bool cli_parse_number(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *value);

@@ -25,9 +25,10 @@
 #include "message_term.h"
 #include "writer.h"
 
-#define CALL_ID       1
-#define PROGRESS_MS   100
-#define KILL_AFTER_MS 2000 /* what an op gets to notice that its time is up */
+#define CALL_ID        1
+#define PROGRESS_MS    100
+#define STUCK_AFTER_MS 1000 /* what an op gets to notice that its time is up, before that is told */
+#define KILL_AFTER_MS  2000 /* … and before it is killed */
 
 struct exchange {
     const struct cli_worker_call *call;
@@ -108,6 +109,19 @@ static void on_log(struct exchange *exchange, const struct stv_term *message) {
                   (const char *)text.data);
 }
 
+/* A warning, with the stack below it. */
+static void on_stuck(struct exchange *exchange, const struct stv_term *message) {
+    (void)exchange;
+    const struct stv_term *stack = stv_item(message, 3);
+    cli_progress_clear();
+    (void)fputs("[warning] the op was asked to stop and goes on\n", stderr);
+    for (size_t i = 0; i < stv_count(stack); i++) {
+        struct stv_bytes frame = {0};
+        stv_term_bytes(stv_item(stack, i), &frame);
+        (void)fprintf(stderr, "  %.*s\n", (int)frame.size, (const char *)frame.data);
+    }
+}
+
 static void on_bye(struct exchange *exchange, const struct stv_term *message) {
     (void)exchange;
     (void)message;
@@ -117,8 +131,8 @@ static void dispatch(struct exchange *exchange, const struct stv_term *message) 
     static const struct {
         const char *tag;
         void (*take)(struct exchange *exchange, const struct stv_term *message);
-    } handlers[] = {
-        {"ok", on_ok}, {"error", on_error}, {"progress", on_progress}, {"log", on_log}, {"bye", on_bye}};
+    } handlers[] = {{"ok", on_ok},   {"error", on_error}, {"progress", on_progress},
+                    {"log", on_log}, {"stuck", on_stuck}, {"bye", on_bye}};
     for (size_t i = 0; i < sizeof handlers / sizeof handlers[0]; i++) {
         if (stv_count(message) > 0 && stv_term_is(stv_item(message, 0), handlers[i].tag)) {
             handlers[i].take(exchange, message);
@@ -201,7 +215,7 @@ static bool start(struct exchange *exchange) {
 /* --- The call --- */
 
 static void compose(struct writer *writer, const struct cli_worker_call *call) {
-    uint32_t options = (call->timeout_ms > 0) + call->shows_progress;
+    uint32_t options = 2 * (call->timeout_ms > 0) + call->shows_progress;
     writer_put_message(writer, 5);
     writer_put_symbol(writer, "call");
     writer_put_id(writer, CALL_ID);
@@ -211,6 +225,8 @@ static void compose(struct writer *writer, const struct cli_worker_call *call) {
     if (call->timeout_ms > 0) {
         writer_put_text(writer, "timeout");
         writer_put_int(writer, call->timeout_ms);
+        writer_put_text(writer, "kill_after");
+        writer_put_int(writer, STUCK_AFTER_MS);
     }
     if (call->shows_progress) {
         writer_put_text(writer, "progress");

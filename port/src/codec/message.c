@@ -128,6 +128,7 @@ static const struct option {
 } options[] = {
     {"timeout", 1, MAX_MS, offsetof(struct message, timeout)},
     {"queue_timeout", 1, MAX_MS, offsetof(struct message, queue_timeout)},
+    {"kill_after", 1, MAX_MS, offsetof(struct message, kill_after)},
     {"progress", 1, MAX_MS, offsetof(struct message, progress)},
     {"priority", 0, MESSAGE_PRIORITIES - 1, offsetof(struct message, priority)},
 };
@@ -150,10 +151,10 @@ static enum message_verdict unknown_option(struct reading *reading, const struct
         return bad(reading, "the name of an option is an atom or binary (PROTOCOL §4.1)");
     }
     length = utf8_repair(key->bytes, (uint8_t *)name, SHOWN);
-    (void)snprintf(
-        text, sizeof(reading->message->text),
-        "unknown option \"%.*s\": options are timeout, queue_timeout, progress, priority (PROTOCOL §4.1)",
-        (int)length, name);
+    (void)snprintf(text, sizeof(reading->message->text),
+                   "unknown option \"%.*s\": options are timeout, queue_timeout, kill_after, progress, "
+                   "priority (PROTOCOL §4.1)",
+                   (int)length, name);
     return bad(reading, text);
 }
 
@@ -289,6 +290,7 @@ static void set_defaults(struct message *message) {
     message->args = (struct slice){0};
     message->timeout = 0;
     message->queue_timeout = 0;
+    message->kill_after = 0;
     message->progress = 0;
     message->priority = MESSAGE_DEFAULT_PRIORITY;
     message->grace = -1;

@@ -21,6 +21,7 @@ struct message {
     struct slice args;         /* call: one checked term, encoded, borrowed from the frame */
     uint32_t timeout;          /* ms; 0: none */
     uint32_t queue_timeout;    /* ms; 0: none */
+    uint32_t kill_after;       /* ms; 0: the worker's own */
     uint32_t progress;         /* ms; 0: none */
     uint32_t priority;
     int64_t grace;  /* stop: ms; -1: no bound */

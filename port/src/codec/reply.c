@@ -12,12 +12,13 @@ static void put_id_or_nil(struct writer *writer, int64_t id) {
     }
 }
 
-/* Text that is as it comes: made valid UTF-8, and cut. */
+/* Text that is as it comes: made valid UTF-8, and cut, so that it fits a small frame, too. */
 static void put_any_text(struct writer *writer, struct slice text) {
     uint8_t repaired[MAX_TEXT];
+    size_t most = writer->limit / 2 < MAX_TEXT ? writer->limit / 2 : MAX_TEXT;
 
-    if (text.length > sizeof(repaired) || !utf8_is_valid(text, NULL)) {
-        size_t length = utf8_repair(text, repaired, sizeof(repaired));
+    if (text.length > most || !utf8_is_valid(text, NULL)) {
+        size_t length = utf8_repair(text, repaired, most);
         text = (struct slice){repaired, length};
     }
     writer_put_text_slice(writer, text);
@@ -53,6 +54,14 @@ void reply_progress(struct writer *writer, uint32_t id, uint64_t done, uint64_t 
     writer_put_id(writer, id);
     writer_put_uint(writer, done);
     writer_put_uint(writer, total);
+}
+
+void reply_begin_stuck(struct writer *writer, uint32_t id, uint64_t ran_us, uint32_t depth) {
+    writer_put_message(writer, 4);
+    writer_put_symbol(writer, "stuck");
+    writer_put_id(writer, id);
+    writer_put_uint(writer, ran_us);
+    writer_put_list(writer, depth);
 }
 
 void reply_log(struct writer *writer, const char *level, struct slice text, int64_t id) {

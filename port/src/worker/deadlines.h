@@ -1,8 +1,8 @@
 /* deadlines: which job wants to be looked at next, and when: a binary heap with one timer.
  *
- * A job is in it while it waits under a queue_timeout or has its progress reported. How long it may run is
- * not here: the op itself looks at the clock (stv_should_stop), so that works even if the loop is busy.
- * Thread: loop. */
+ * A job is in it while it waits under a queue_timeout, has its progress reported, or may turn out to be
+ * stuck. How long it may run is not here: the op itself looks at the clock (stv_should_stop), so that works
+ * even if the loop is busy. Thread: loop. */
 #ifndef DEADLINES_H
 #define DEADLINES_H
 

@@ -15,6 +15,7 @@
 
 #include "fatal.h"
 #include "frame.h"
+#include "inject.h"
 
 #define READ_SIZE      65536u
 #define READS_PER_TURN 4
@@ -82,6 +83,7 @@ static void end(struct input *input) {
 /* Reads once. True if there may be more right now. */
 static bool read_once(struct input *input) {
     size_t room = input->buffer->capacity - input->end;
+    INJECT("before_read");
     ssize_t count = read(input->fd, input->buffer->bytes + input->end, room);
     if (count < 0) {
         if (errno == EAGAIN || errno == EINTR) {
@@ -95,6 +97,7 @@ static bool read_once(struct input *input) {
     }
     input->end += (size_t)count;
     input->bytes += (uint64_t)count;
+    INJECT("after_read");
     take_frames(input);
     return (size_t)count == room;
 }

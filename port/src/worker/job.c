@@ -12,7 +12,9 @@
 #include <time.h>
 #include <uv.h>
 
+#include "black_box.h"
 #include "fatal.h"
+#include "inject.h"
 #include "job_wait.h"
 
 #define NS_PER_MS 1000000u
@@ -32,6 +34,7 @@ struct stv_job *job_create(const struct message *call, struct op *op, struct fra
         .priority = call->priority,
         .timeout_ms = call->timeout,
         .queue_timeout_ms = call->queue_timeout,
+        .kill_after_ms = call->kill_after,
         .progress_ms = call->progress,
         .batched = batched,
         .max_reply = max_reply,
@@ -235,7 +238,9 @@ static bool may_start(struct stv_job *job) {
 
 static bool decode_args(struct stv_job *job) {
     const char *reason = NULL;
+    INJECT("before_decode");
     job->run->args = job->codec->read(&job->run->arena, job->encoded_args, &reason);
+    INJECT("after_decode");
     if (job->run->args == NULL) {
         begin_error(job, KIND_BAD_REQUEST, reason, 0);
     }
@@ -245,7 +250,12 @@ static bool decode_args(struct stv_job *job) {
 static void call_op(struct stv_job *job) {
     reply_begin_ok(&job->run->reply, job->id);
     job->run->result_at = job->run->reply.length;
-    switch (job->op->op->run(job)) {
+    INJECT("before_run");
+    black_box_set(job->slot, job->id, SLOT_RUNNING);
+    enum stv_status status = job->op->op->run(job);
+    black_box_set(job->slot, job->id, SLOT_FINISHED);
+    INJECT("after_run");
+    switch (status) {
     case STV_OK:
         check_result(job);
         break;
@@ -277,6 +287,7 @@ static struct run *run_create(const struct stv_job *job) {
 }
 
 void job_run(struct stv_job *job, bool measure_cpu) {
+    black_box_enter(job->id, job->op, job->started_at); /* decoding may crash, too */
     job->run = run_create(job);
     job->receipt.queued_us = (job->started_at - job->received_at) / 1000;
     if (may_start(job) && decode_args(job)) {
@@ -288,5 +299,8 @@ void job_run(struct stv_job *job, bool measure_cpu) {
         job->receipt.ran_us = (uv_hrtime() - job->started_at) / 1000;
         job->receipt.cpu_us = measure_cpu ? (cpu_now(true) - cpu) / 1000 : job->receipt.ran_us;
     }
+    INJECT("before_encode");
     finish_reply(job);
+    INJECT("after_encode");
+    black_box_leave();
 }

@@ -1,7 +1,7 @@
 /* job: one run of an op, from its message to its reply.
  *
  *     queued ──► running ──► done | failed | cancelled | timed_out
- *        └─────► cancelled | queue_timeout                (never ran)
+ *        └─────► cancelled | queue_timeout | taken back   (never ran)
  *
  * Ownership: the loop creates a job and destroys it. While it is queued or running it is lent to threads.c;
  * the fields below say who may touch what. What an op sees of it is in stevedore.h, implemented in job_api.c.
@@ -56,9 +56,11 @@ struct stv_job {
     struct op *op;
     const struct codec *codec;
     uint32_t id;
+    uint32_t slot; /* in the black box */
     uint32_t priority;
     uint32_t timeout_ms;
     uint32_t queue_timeout_ms;
+    uint32_t kill_after_ms; /* 0: the worker's own */
     uint32_t progress_ms;
     bool batched; /* its message came in a batch */
     size_t max_reply;
@@ -74,7 +76,11 @@ struct stv_job {
     /* Loop only. */
     uint64_t wake_at;
     size_t deadline_index; /* SIZE_MAX: not in deadlines */
+    uint64_t progress_at;  /* when to report progress again; 0: never */
     uint64_t progress_sent;
+    uint64_t stuck_at;     /* not stuck before; 0: never */
+    uint64_t cancelled_at; /* while it ran; 0: not */
+    bool is_stuck;         /* and that was said */
 
     /* Between the loop and the thread that runs it. */
     atomic_bool cancelled;

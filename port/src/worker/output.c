@@ -15,8 +15,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "black_box.h"
 #include "fatal.h"
 #include "frame.h"
+#include "inject.h"
 
 #define COPY_MAX     16384u /* larger messages are not copied */
 #define BUFFER_SIZE  65536u /* of a chunk of small frames: what the BEAM reads at once */
@@ -33,6 +35,7 @@ struct chunk {
     size_t start;  /* where the chunk's bytes begin in the buffer */
     size_t length; /* bytes in all, large message included */
     size_t sent;
+    uint32_t slots; /* of the black box: a chain of those whose replies are in it */
     /* A large frame: */
     const struct writer *message;
     void (*release)(void *owner);
@@ -47,7 +50,7 @@ struct chunk {
 
 static struct chunk *chunk_create(size_t capacity) {
     struct chunk *chunk = must(malloc(sizeof *chunk + capacity));
-    *chunk = (struct chunk){.capacity = capacity};
+    *chunk = (struct chunk){.capacity = capacity, .slots = BLACK_BOX_NONE};
     return chunk;
 }
 
@@ -168,6 +171,13 @@ void output_send(struct output *output, const struct writer *message, bool batch
     }
 }
 
+void output_mark(struct output *output, uint32_t slot) {
+    struct chunk *chunk = output->batch != NULL ? output->batch : output->last;
+    if (chunk != NULL) { /* or else it was dropped */
+        black_box_add(&chunk->slots, slot);
+    }
+}
+
 /* --- Writing -----------------------------------------------------------------------------------------------
  */
 
@@ -232,6 +242,7 @@ static void note_written(struct output *output, size_t written) {
             return;
         }
         written -= left;
+        black_box_flushed(chunk->slots);
         drop_first(output);
     }
 }
@@ -263,7 +274,7 @@ static void wait_until_writable(struct output *output) {
 static bool write_some(struct output *output) {
     struct pieces pieces;
     gather(output, &pieces);
-    ssize_t written = writev(output->fd, pieces.vector, pieces.count);
+    ssize_t written = inject_writev(output->fd, pieces.vector, pieces.count);
     if (written >= 0) {
         note_written(output, (size_t)written);
     } else if (errno == EAGAIN && output->can_poll) {

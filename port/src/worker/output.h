@@ -39,6 +39,9 @@ void output_init(struct output *output, uv_loop_t *loop, int fd, void (*on_gone)
 void output_send(struct output *output, const struct writer *message, bool batched,
                  void (*release)(void *owner), void *owner);
 
+/* Once the message sent last is completely written, this slot of the black box is flushed. */
+void output_mark(struct output *output, uint32_t slot);
+
 /* Ends the burst: closes the batch and writes what can be written. */
 void output_flush(struct output *output);
 

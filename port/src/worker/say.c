@@ -6,6 +6,7 @@
 
 #include "fatal.h"
 #include "log_outbox.h"
+#include "native_stack.h"
 #include "utf8.h"
 #include "worker.h"
 
@@ -50,6 +51,36 @@ void say_progress(struct worker *worker, struct stv_job *job) {
     struct writer message;
     writer_init(&message, job->codec, worker->max_frame);
     reply_progress(&message, job->id, done, atomic_load_explicit(&job->total, memory_order_relaxed));
+    send_message(worker, &message, job->batched);
+}
+
+/* The name of a function is what a compiler made of it: any bytes. */
+static void put_frame(struct writer *message, const struct native_frame *frame) {
+    char text[NATIVE_FRAME_TEXT];
+    char clean[3 * sizeof text]; /* each byte that is no UTF-8 becomes three */
+    (void)native_frame_text(frame, text, sizeof text);
+    writer_put_text(message, utf8_repair_string(text, clean, sizeof clean));
+}
+
+static void put_stuck(struct writer *message, const struct stv_job *job, uint64_t ran_us,
+                      const struct native_frame *stack, size_t depth) {
+    reply_begin_stuck(message, job->id, ran_us, (uint32_t)depth);
+    for (size_t i = 0; i < depth; i++) {
+        put_frame(message, &stack[i]);
+    }
+}
+
+/* Of a stack that is too large for a frame, the innermost part is told. */
+void say_stuck(struct worker *worker, const struct stv_job *job, uint64_t ran_us,
+               const struct native_frame *stack, size_t depth) {
+    struct writer message;
+    writer_init(&message, job->codec, worker->max_frame);
+    put_stuck(&message, job, ran_us, stack, depth);
+    while (message.error == WRITER_TOO_LARGE) {
+        writer_finish(&message);
+        depth /= 2;
+        put_stuck(&message, job, ran_us, stack, depth);
+    }
     send_message(worker, &message, job->batched);
 }
 

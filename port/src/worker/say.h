@@ -6,6 +6,7 @@
 #include "error_kind.h"
 #include "reply.h"
 
+struct native_frame;
 struct stv_job;
 struct worker;
 
@@ -30,6 +31,10 @@ void say_refusal(struct worker *worker, const struct refusal *refusal);
 
 /* How far a job is, unless that was said already. */
 void say_progress(struct worker *worker, struct stv_job *job);
+
+/* That a job did not stop when asked to, and where it is. */
+void say_stuck(struct worker *worker, const struct stv_job *job, uint64_t ran_us,
+               const struct native_frame *stack, size_t depth);
 
 /* A line that belongs to no job. */
 void say_log(struct worker *worker, const char *level, struct slice text);

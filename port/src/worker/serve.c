@@ -8,9 +8,6 @@ static uv_loop_t loop;
 
 void serve(const struct serve_options *options) {
     struct stdio stdio = startup(options->outlive_parent);
-    if (uv_loop_init(&loop) != 0) {
-        fatal(EXIT_NO_RESOURCES, "cannot make an event loop");
-    }
     worker_start(&worker, &loop, options, stdio);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     fatal(EXIT_BUG, "the loop came to an end by itself");

@@ -5,6 +5,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "confine.h"
 
 /* PROTOCOL §10. */
 #define SERVE_DEFAULT_MAX_QUEUE 65536u
@@ -24,10 +27,16 @@ struct serve_options {
     size_t max_frame;                        /* bytes */
     const char *plugins[SERVE_MOST_PLUGINS]; /* files, borrowed from argv */
     size_t plugin_count;
+    uint32_t kill_after_ms; /* 0: never */
+    const char *black_box;  /* its file, borrowed from argv; NULL: none */
     bool outlive_parent;
+    struct confine_options confine;
 };
 
 #define SERVE_OPTIONS_DEFAULT                                                                                \
-    { .max_queue = SERVE_DEFAULT_MAX_QUEUE, .max_frame = SERVE_DEFAULT_MAX_FRAME }
+    {                                                                                                        \
+        .max_queue = SERVE_DEFAULT_MAX_QUEUE, .max_frame = SERVE_DEFAULT_MAX_FRAME,                          \
+        .confine = CONFINE_OPTIONS_DEFAULT                                                                   \
+    }
 
 #endif

@@ -6,7 +6,7 @@
  * 2. Descriptor 0 becomes /dev/null, 1 and 2 pipes whose other ends the loop reads (log messages).
  * 3. We die with our parent: under the BEAM that is erl_child_setup, which dies with its VM whatever killed
  * that. The check afterwards closes the gap in which the parent died before the prctl.
- * 4. No new privileges, no core dumps (they would hold payloads).
+ * 4. No core dumps (they would hold payloads). What else limits the process comes later, in confine.c.
  * 5. Signals: SIGPIPE shows as EPIPE. The BEAM hands SIGFPE down ignored: back to the default, or dividing by
  * zero would be undefined.
  *    Whoever calls exit() in an op is named: left alone, libuv's destructor would wait for its own threads.
@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #endif
 
+#include "crash.h"
 #include "fatal.h"
 #include "sanitizer.h"
 
@@ -115,12 +116,7 @@ static void tie_to_parent(bool outlive_parent) {
 #endif
 }
 
-static void limit(void) {
-#ifdef __linux__
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        refuse("renounce new privileges");
-    }
-#endif
+static void forbid_core_dumps(void) {
     struct rlimit none = {0, 0};
     if (setrlimit(RLIMIT_CORE, &none) != 0) {
         refuse("turn core dumps off");
@@ -128,6 +124,7 @@ static void limit(void) {
 }
 
 static void on_exit_called(void) {
+    crash_note_exit();
     fatal(EXIT_CALLED, "an op, or a library in it, called exit()");
 }
 
@@ -152,7 +149,7 @@ struct stdio startup(bool outlive_parent) {
     close_on_exec_all();
     struct stdio stdio = move_descriptors();
     tie_to_parent(outlive_parent);
-    limit();
+    forbid_core_dumps();
     set_signals();
     enlarge(stdio.input);
     enlarge(stdio.output);

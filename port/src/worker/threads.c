@@ -16,7 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "black_box.h"
+#include "crash.h"
 #include "fatal.h"
+#include "inject.h"
 
 struct runner {
     uv_work_t work;
@@ -50,6 +53,8 @@ static void finish(struct threads *threads, struct stv_job *job) {
 
 static void runner_work(uv_work_t *work) {
     struct threads *threads = list_entry(work, struct runner, work)->threads;
+    black_box_join();
+    crash_join();
     uv_mutex_lock(&threads->mutex);
     for (struct stv_job *job = start_next(threads); job != NULL; job = start_next(threads)) {
         uv_mutex_unlock(&threads->mutex);
@@ -90,6 +95,7 @@ static void start_runners_and_unlock(struct threads *threads) {
 }
 
 bool threads_submit(struct threads *threads, struct stv_job *job, const char **what) {
+    INJECT("before_enqueue");
     uv_mutex_lock(&threads->mutex);
     *what = queue_refuses(&threads->queue, job->encoded_args.length);
     if (*what != NULL) {
@@ -98,6 +104,7 @@ bool threads_submit(struct threads *threads, struct stv_job *job, const char **w
     }
     queue_push(&threads->queue, job);
     start_runners_and_unlock(threads);
+    INJECT("after_enqueue");
     return true;
 }
 
@@ -142,6 +149,17 @@ void threads_each_running(struct threads *threads, void (*visit)(struct stv_job 
         visit(list_entry(node, struct stv_job, node), context);
     }
     uv_mutex_unlock(&threads->mutex);
+}
+
+uint64_t threads_running_since(struct threads *threads, const struct stv_job *job) {
+    uint64_t since = 0;
+    uv_mutex_lock(&threads->mutex);
+    const struct list *end = &threads->running;
+    for (const struct list *node = end->next; !is_queued(job) && node != end; node = node->next) {
+        since = node == &job->node ? job->started_at : since;
+    }
+    uv_mutex_unlock(&threads->mutex);
+    return since;
 }
 
 struct threads_load threads_load(struct threads *threads) {

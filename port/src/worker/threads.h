@@ -33,7 +33,7 @@ bool threads_submit(struct threads *threads, struct stv_job *job, const char **w
 /* Takes a job back if it has not started. False: it runs, or is finished. */
 bool threads_take_back(struct threads *threads, struct stv_job *job);
 
-/* Takes back any job that has not started; NULL if none is left. */
+/* Takes back the job whose turn is next; NULL if none is left that has not started. */
 struct stv_job *threads_take_back_any(struct threads *threads);
 
 /* Moves the finished jobs to the caller's (initialised) list. */
@@ -45,6 +45,9 @@ void threads_pause(struct threads *threads, bool paused);
 /* Calls `visit` for every job that runs, under the mutex: it must be brief. */
 void threads_each_running(struct threads *threads, void (*visit)(struct stv_job *job, void *context),
                           void *context);
+
+/* When a job started that runs now; 0: it waits, or is finished. */
+uint64_t threads_running_since(struct threads *threads, const struct stv_job *job);
 
 struct threads_load {
     unsigned running;

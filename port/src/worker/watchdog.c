@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "fatal.h"
 
 static struct {
@@ -18,6 +19,7 @@ static struct {
 
 static void watch(void *unused) {
     (void)unused;
+    crash_join();
     struct pollfd fd = {.fd = watchdog.output, .events = 0};
     while (poll(&fd, 1, -1) < 0 && errno == EINTR) {
     }

@@ -1,19 +1,23 @@
 /* What happens to calls. Messages are read completely before anything is done (message.h), then dispatched by
  * table. A call becomes a job, which ends in exactly one place: complete() if it was handed to the threads or
- * ran here, say_refusal() if it never became one, worker_end_unstarted() if it was taken back. Thread: loop.
+ * ran here, say_refusal() if it never became one, worker_forget() if it never ran. Thread: loop.
  */
 #include "worker.h"
 
 #include <stdio.h>
 
+#include "black_box.h"
 #include "control_ops.h"
+#include "crash.h"
 #include "fatal.h"
 #include "log_outbox.h"
+#include "lookout.h"
 #include "ops.h"
 #include "say.h"
+#include "symbols.h"
 
-#define NS_PER_MS        1000000u
-#define SHORT_ARGS_MAX   4096u /* a short op with more than that to decode is not short */
+#define SPARE_SLOTS      65536u /* of the black box, for jobs whose replies wait to be written */
+#define SHORT_ARGS_MAX   4096u  /* a short op with more than that to decode is not short */
 #define SHORT_RUN_MAX_US 5000u
 #define LOG_PAUSE_UNSENT ((size_t)1 << 20)   /* printed lines wait */
 #define PAUSE_UNSENT     ((size_t)64 << 20)  /* jobs wait (PROTOCOL §10) */
@@ -25,6 +29,13 @@ static void on_printed(void *context, const char *level, struct slice line) {
 
 /* --- Ends of jobs ------------------------------------------------------------------------------------------
  */
+
+void worker_forget(struct worker *worker, struct stv_job *job) {
+    black_box_free(job->slot);
+    deadlines_remove(&worker->deadlines, job);
+    job_table_remove(&worker->jobs, job);
+    job_destroy(job);
+}
 
 void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error_kind kind,
                           const char *message) {
@@ -39,9 +50,7 @@ void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error
         refusal.extra[0].number = job->queue_timeout_ms;
     }
     say_refusal(worker, &refusal);
-    deadlines_remove(&worker->deadlines, job);
-    job_table_remove(&worker->jobs, job);
-    job_destroy(job);
+    worker_forget(worker, job);
 }
 
 static void destroy_job(void *job) {
@@ -54,7 +63,9 @@ static void send_reply(struct worker *worker, struct stv_job *job) {
         say_progress(worker, job);
     }
     worker->outcomes[job->outcome]++;
+    uint32_t slot = job->slot;
     output_send(&worker->output, &job->run->reply, job->batched, destroy_job, job);
+    output_mark(&worker->output, slot);
 }
 
 static void complete(struct worker *worker, struct stv_job *job) {
@@ -80,30 +91,6 @@ static void on_wake(uv_async_t *async) {
     struct worker *worker = async->data;
     if (!worker->abandoned) { /* or else all have been answered */
         worker_collect(worker);
-    }
-    output_flush(&worker->output);
-    ending_check(worker);
-}
-
-/* Looks at a job again at its next progress, or when its time to start is over, whichever comes first. */
-static void watch(struct worker *worker, struct stv_job *job, uint64_t now) {
-    uint64_t at = job->progress_ms > 0 ? now + (uint64_t)job->progress_ms * NS_PER_MS : UINT64_MAX;
-    if (job->start_by > now && job->start_by < at) {
-        at = job->start_by;
-    }
-    if (at != UINT64_MAX) {
-        deadlines_set(&worker->deadlines, job, at);
-    }
-}
-
-/* A job's time to be looked at: its queue_timeout has passed, or it may have progress to report. */
-static void on_due(struct stv_job *job, uint64_t now, void *context) {
-    struct worker *worker = context;
-    if (job->start_by != 0 && now >= job->start_by && threads_take_back(&worker->threads, job)) {
-        worker_end_unstarted(worker, job, KIND_QUEUE_TIMEOUT, "waited longer than its queue_timeout allowed");
-    } else if (job->progress_ms > 0) {
-        say_progress(worker, job);
-        watch(worker, job, now);
     }
     output_flush(&worker->output);
     ending_check(worker);
@@ -137,7 +124,7 @@ static void run_on_loop(struct worker *worker, struct stv_job *job) {
 static void run_on_threads(struct worker *worker, struct stv_job *job) {
     const char *what = NULL;
     job_table_add(&worker->jobs, job);
-    watch(worker, job, job->received_at);
+    lookout_watch(worker, job);
     if (!threads_submit(&worker->threads, job, &what)) {
         const struct queue *queue = &worker->threads.queue; /* its limits never change */
         bool jobs = strcmp(what, "jobs") == 0;
@@ -151,9 +138,7 @@ static void run_on_threads(struct worker *worker, struct stv_job *job) {
             .extra = {{.key = "what", .text = what},
                       {.key = "limit", .number = jobs ? queue->max_jobs : queue->max_bytes}}};
         say_refusal(worker, &refusal);
-        deadlines_remove(&worker->deadlines, job);
-        job_table_remove(&worker->jobs, job);
-        job_destroy(job);
+        worker_forget(worker, job);
     }
 }
 
@@ -176,6 +161,30 @@ static bool is_refused(struct worker *worker, const struct message *call, const 
     return true;
 }
 
+/* NULL: it cannot be, and *refusal says why. */
+static struct stv_job *create_job(const struct worker *worker, const struct message *call, struct op *op,
+                                  struct frame_buffer *buffer, struct refusal *refusal) {
+    uint32_t slot = black_box_take((uint32_t)call->id);
+    if (slot == BLACK_BOX_NONE) {
+        refusal->kind = KIND_OVERLOADED;
+        refusal->message = "too many replies wait to be read: read them first";
+        refusal->extra[0].key = "what";
+        refusal->extra[0].text = "jobs";
+        refusal->extra[1].key = "limit";
+        refusal->extra[1].number = SPARE_SLOTS;
+        return NULL;
+    }
+    struct stv_job *job = job_create(call, op, buffer, refusal->batched, worker->max_frame);
+    if (job == NULL) {
+        black_box_free(slot);
+        refusal->kind = KIND_NO_MEMORY;
+        refusal->message = "no memory for the job";
+        return NULL;
+    }
+    job->slot = slot;
+    return job;
+}
+
 static void handle_call(struct worker *worker, const struct message *call, struct frame_buffer *buffer,
                         bool batched) {
     struct op *op = op_table_find(&worker->ops, call->op);
@@ -188,10 +197,8 @@ static void handle_call(struct worker *worker, const struct message *call, struc
         say_refusal(worker, &refusal);
         return;
     }
-    struct stv_job *job = job_create(call, op, buffer, batched, worker->max_frame);
+    struct stv_job *job = create_job(worker, call, op, buffer, &refusal);
     if (job == NULL) {
-        refusal.kind = KIND_NO_MEMORY;
-        refusal.message = "no memory for the job";
         say_refusal(worker, &refusal);
     } else if (op->on_loop && ((op->op->flags & OP_CONTROL) != 0 || call->args.length <= SHORT_ARGS_MAX)) {
         run_on_loop(worker, job);
@@ -211,7 +218,7 @@ static void handle_cancel(struct worker *worker, const struct message *cancel, s
     if (threads_take_back(&worker->threads, job)) {
         worker_end_unstarted(worker, job, KIND_CANCELLED, "cancelled before it ran");
     } else {
-        job_cancel(job);
+        lookout_cancel(worker, job);
     }
 }
 
@@ -321,18 +328,47 @@ static void load_ops(struct worker *worker, const struct serve_options *options)
     plugins_load(&worker->plugins, options->plugins, options->plugin_count, &worker->ops);
 }
 
+/* Before any code of a plugin. */
+static void open_black_box(const struct serve_options *options, unsigned threads) {
+    black_box_open(options->black_box, threads + 1, options->max_queue + threads + SPARE_SLOTS);
+    black_box_join();
+    native_stack_start();
+    symbols_load();
+    crash_join();
+    crash_start();
+}
+
+static void warn_of_failed_measures(struct worker *worker) {
+    for (enum measure measure = 0; measure < MEASURE_COUNT; measure++) {
+        if (confine_has_failed(&worker->confinement, measure)) {
+            say_warning(worker, "not in effect: %s: %s", confine_name(measure),
+                        worker->confinement.status[measure]);
+        }
+    }
+    output_flush(&worker->output);
+}
+
 void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
                   struct stdio stdio) {
     unsigned threads = options->threads > 0 ? options->threads : uv_available_parallelism();
     worker->loop = loop;
     worker->max_frame = options->max_frame;
     worker->codec = &codec_etf;
+    worker->kill_after_ms = options->kill_after_ms;
     worker->started_at = uv_hrtime();
+    open_black_box(options, threads);
+    confine(&worker->confinement, &options->confine, options->plugins, options->plugin_count);
+    if (uv_loop_init(loop) != 0) {
+        fatal(EXIT_NO_RESOURCES, "cannot make an event loop");
+    }
     load_ops(worker, options);
+    black_box_name_ops(&worker->ops);
+    symbols_load(); /* the plugins' */
+    confine_loaded(&worker->confinement, &options->confine);
     threads_start(&worker->threads, loop, threads, options->max_queue, 4 * options->max_frame, on_wake,
                   worker);
     log_outbox_init(&worker->threads.wake);
-    deadlines_init(&worker->deadlines, loop, on_due, worker);
+    deadlines_init(&worker->deadlines, loop, lookout_on_due, worker);
     log_pipe_start(&worker->printed, loop, stdio.printed, "info", on_printed, worker);
     log_pipe_start(&worker->errors, loop, stdio.errors, "warning", on_printed, worker);
     output_init(&worker->output, loop, stdio.output, on_output_gone, on_output_progress, worker);
@@ -342,4 +378,5 @@ void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_opt
     worker->input.on_end = on_end;
     worker->input.context = worker;
     input_start(&worker->input, loop, stdio.input, options->max_frame);
+    warn_of_failed_measures(worker);
 }

@@ -1,13 +1,14 @@
 /* worker: this process, as a whole: what the host says is acted on here, and what becomes of jobs is said
  * from here.
  *
- * One struct owns every part; worker.c holds what happens to calls, ending.c how it all ends. Thread: loop.
- */
+ * One struct owns every part; worker.c holds what happens to calls, lookout.c what their time limits do,
+ * ending.c how it all ends. Thread: loop. */
 #ifndef WORKER_H
 #define WORKER_H
 
 #include <uv.h>
 
+#include "confine.h"
 #include "deadlines.h"
 #include "input.h"
 #include "job_table.h"
@@ -28,6 +29,7 @@ enum ending {
 struct worker {
     uv_loop_t *loop;
     size_t max_frame;
+    struct confinement confinement;
     struct op_table ops;
     struct plugins plugins;
     struct input input;
@@ -35,11 +37,13 @@ struct worker {
     struct log_pipe printed;
     struct log_pipe errors;
     struct threads threads;
-    struct deadlines deadlines;
-    struct job_table jobs;     /* queued and running */
-    const struct codec *codec; /* of the last frame read */
-    uint64_t started_at;       /* uv_hrtime */
+    struct deadlines deadlines; /* lookout.c */
+    struct job_table jobs;      /* queued and running */
+    const struct codec *codec;  /* of the last frame read */
+    uint32_t kill_after_ms;     /* of calls that say none; 0: never */
+    uint64_t started_at;        /* uv_hrtime */
     uint64_t calls;
+    uint64_t taken_back;
     uint64_t outcomes[KIND_COUNT + 1]; /* by error kind, and OUTCOME_OK */
     bool paused;                       /* the host does not read fast enough */
     /* ending.c */
@@ -50,13 +54,16 @@ struct worker {
     uv_timer_t grace;
 };
 
-/* Wires everything; the loop may run then. */
+/* Wires everything, confines the process and initialises the loop, which may run then. */
 void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
                   struct stdio stdio);
 
 /* Says how a job that was never handed over, or was taken back, ended. Takes the job. */
 void worker_end_unstarted(struct worker *worker, struct stv_job *job, enum error_kind kind,
                           const char *message);
+
+/* Removes every trace of a job that never ran. Takes the job. */
+void worker_forget(struct worker *worker, struct stv_job *job);
 
 /* Takes the finished jobs from the threads and sends their replies. */
 void worker_collect(struct worker *worker);
