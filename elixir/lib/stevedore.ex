@@ -42,15 +42,25 @@ defmodule Stevedore do
 
   #{Stevedore.Options.docs(:pool)}
 
+  With `:confine`:
+
+  #{Stevedore.Confinement.docs()}
+
   ## Options of a call
 
   #{Stevedore.Options.docs(:call)}
 
-  Both times are kept by the worker itself. If it does not answer in `queue_timeout` + `timeout` +
-  `kill_after`, the caller gives up with `:timed_out`.
+  All three times are kept by the worker itself, in its own process, however busy the VM is. If it does not
+  answer in `queue_timeout` + `timeout` + `kill_after` and another second, the caller gives up with `:timed_out`.
+
+  ## When a worker dies
+
+  The job that did it is `:crashed`, with the signal, the address and the native backtrace. Jobs that had not
+  started go on in another worker, and nobody notices. Those that ran beside it are `:lost`, unless they may be
+  run again (`idempotent`). See `docs/job_lifecycle.md`.
   """
 
-  alias Stevedore.{Caller, Error, Job, JobStream, Options, Pool, Roster}
+  alias Stevedore.{Caller, Dispatcher, Error, Job, JobStream, Manager, Options, Pool, Roster}
 
   @type pool :: atom
   @type op :: atom | String.t()
@@ -103,7 +113,7 @@ defmodule Stevedore do
 
   @doc "Waits for a job's result. Its own limits bound the wait."
   @spec await(Job.t()) :: result
-  def await(%Job{} = job), do: settled(Caller.await(job), job)
+  def await(%Job{} = job), do: Caller.await(job)
 
   @doc "As `await/1`, but returns the value or raises the error."
   @spec await!(Job.t()) :: term
@@ -111,7 +121,7 @@ defmodule Stevedore do
 
   @doc "As `await/1`, but with `nil` if there is no result after `timeout` ms; it can then be asked again."
   @spec yield(Job.t(), timeout) :: result | nil
-  def yield(%Job{} = job, timeout \\ 5_000), do: settled(Caller.yield(job, timeout), job)
+  def yield(%Job{} = job, timeout \\ 5_000), do: Caller.yield(job, timeout)
 
   @doc """
   Asks for a job's end. Any process may.
@@ -157,24 +167,76 @@ defmodule Stevedore do
   end
 
   @doc """
-  The counters of each ready worker, as the `stats` op reports them (PROTOCOL §6), busy or not.
+  The pool's condition, and its workers' own counters, busy or not: a map with
 
-      {:ok, [%{"running" => 0, "queued" => 0} | _]} = Stevedore.stats(MyApp.Native)
+    * `workers`: for each of them `pid`, `state` (`:booting`, `:ready`, `:wounded` or `:draining`), and, if it is
+      ready, `os_pid`, `in_flight` and `native`, the counters of the `stats` op (PROTOCOL §6)
+    * `deaths`: how many workers have died, by cause: `:crash`, `:exit`, `:kill`, `:oom`, `:signal`, `:stuck_job`,
+      `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`, `:worker_process`, `:boot`
+    * `circuit`: `:closed` or `:open`
+    * `waiting`: jobs that are with no worker
+    * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
+
+        {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
   """
-  @spec stats(pool) :: {:ok, [map]} | {:error, Error.t()}
+  @spec stats(pool) :: {:ok, map} | {:error, Error.t()}
   def stats(pool) do
     case Roster.lookup(pool) do
-      {:ok, [_ | _] = workers, _defaults} -> workers |> Enum.map(&ask(pool, "stats", &1)) |> all()
-      _none -> with {:ok, stats} <- call(pool, "stats", nil), do: {:ok, [stats]}
+      {:ok, {ready, _quarantined}, %{loads: loads}} ->
+        asked = for worker <- ready, do: {worker, Caller.start(pool, "stats", nil, [], worker)}
+        native = for {{pid, _, _}, job} <- asked, {:ok, native} <- [await(job)], do: {pid, native}
+        workers = ready |> Enum.flat_map(&info(pool, &1, loads)) |> Map.new(&{&1.pid, &1})
+
+        {:ok,
+         pool
+         |> Manager.stats()
+         |> Map.merge(Dispatcher.stats(pool))
+         |> complete(workers, Map.new(native))}
+
+      :error ->
+        call(pool, "stats", nil)
     end
   end
 
-  defp ask(pool, op, worker), do: Caller.start(pool, op, nil, [], worker)
-
-  defp all(jobs) do
-    results = Enum.map(jobs, &await/1)
-    Enum.find(results, {:ok, for({:ok, value} <- results, do: value)}, &match?({:error, _}, &1))
+  defp complete(stats, workers, native) do
+    Map.update!(stats, :workers, fn states ->
+      for {pid, state} <- states do
+        known = Map.get(workers, pid, %{})
+        Map.merge(known, %{pid: pid, state: state, native: native[pid]})
+      end
+    end)
   end
+
+  @doc """
+  Replaces all workers, one after the other, each new one ready before an old one drains: no call is refused
+  and none waits longer. With options (`:executable`, `:plugins`, `:args`, `:env`, `:threads`, `:confine`, `:boot_timeout`,
+  `:drain_timeout`) the new ones run with those: a new release of the worker program, for example.
+
+      :ok = Stevedore.restart(MyApp.Native, plugins: ["priv/thumbnail-2.so"])
+
+  Returns when all is done. If a new worker does not get ready, the old ones stay, those that were replaced are
+  replaced again with the options of before, and the error says why. On a pool that was drained it starts the workers.
+  """
+  @spec restart(pool, keyword) :: :ok | {:error, Error.t()}
+  def restart(pool, options \\ []), do: Manager.restart(pool, options)
+
+  @doc "Changes the number of workers. Returns at once: new ones boot, and those that are too many drain."
+  @spec resize(pool, pos_integer) :: :ok
+  def resize(pool, workers) when workers in 1..1024, do: Manager.resize(pool, workers)
+
+  @doc """
+  Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
+  run may finish within `timeout` ms, are asked to stop then, and all workers end, at the same time. Returns when
+  they have. The pool itself stays: `restart/2` makes it serve again.
+  """
+  @spec drain(pool, timeout: non_neg_integer) :: :ok
+  def drain(pool, options \\ []), do: Manager.drain(pool, Keyword.get(options, :timeout, 15_000))
+
+  @doc """
+  Lifts the quarantine of a job by its fingerprint (`stats/1` lists them), or of all.
+  """
+  @spec release(pool, fingerprint :: binary | :all) :: :ok
+  def release(pool, which \\ :all), do: Dispatcher.release(pool, which)
 
   @doc "The ops of the pool's workers: maps with `name`, `doc`, `flags` and `plugin` (PROTOCOL §6)."
   @spec ops(pool) :: {:ok, [map]} | {:error, Error.t()}
@@ -188,7 +250,7 @@ defmodule Stevedore do
   @spec info(pool) :: %{name: pool, workers: [map]}
   def info(pool) do
     case Roster.lookup(pool) do
-      {:ok, workers, %{loads: loads}} ->
+      {:ok, {workers, _quarantined}, %{loads: loads}} ->
         %{name: pool, workers: Enum.flat_map(workers, &info(pool, &1, loads))}
 
       :error ->
@@ -197,15 +259,20 @@ defmodule Stevedore do
   end
 
   # A worker may leave between the two look-ups.
-  defp info(pool, {pid, _place} = worker, loads) do
+  defp info(pool, {pid, _place, _threads} = worker, loads) do
     case Roster.facts(pool, pid) do
-      nil -> []
-      facts -> [Map.merge(facts, %{pid: pid, in_flight: Roster.load(worker, loads)})]
+      nil ->
+        []
+
+      facts ->
+        [
+          Map.merge(Map.delete(facts, :idempotent), %{
+            pid: pid,
+            in_flight: Roster.load(worker, loads)
+          })
+        ]
     end
   end
-
-  defp settled(:refused, job), do: Caller.refused(job)
-  defp settled(result, _job), do: result
 
   defp bang!({:ok, value}), do: value
   defp bang!({:error, error}), do: raise(error)

@@ -57,7 +57,7 @@ defmodule StevedoreTest do
       pool = start_pool!(max_frame: 65_536)
       data = :binary.copy("x", 65_536)
 
-      assert {:error, %Error{kind: :too_large, details: %{limit: 65_536}}} =
+      assert {:error, %Error{kind: :too_large, details: %{"limit" => 65_536}}} =
                Stevedore.call(pool, "echo", data)
 
       # Many that are just small enough to be in one batch together, if a batch were not bounded.
@@ -96,7 +96,7 @@ defmodule StevedoreTest do
     test "a worker that keeps no limits is given up on" do
       pool = start_fixture!("never_answers", kill_after: 1)
 
-      assert {:error, %Error{kind: :timed_out, details: %{limit_ms: 3}} = error} =
+      assert {:error, %Error{kind: :timed_out, details: %{"limit_ms" => 1_003}} = error} =
                Stevedore.call(pool, "echo", 1, timeout: 1, queue_timeout: 1)
 
       assert error.message =~ "queue_timeout + timeout + kill_after"
@@ -166,7 +166,8 @@ defmodule StevedoreTest do
 
       # The one thread is free again.
       assert {:ok, _} = Stevedore.call(pool, "sleep", %{ms: 1})
-      assert {:ok, [%{"cancelled" => 1, "running" => 0}]} = Stevedore.stats(pool)
+      assert {:ok, %{workers: [%{native: native}]}} = Stevedore.stats(pool)
+      assert %{"cancelled" => 1, "running" => 0} = native
     end
   end
 
@@ -239,7 +240,23 @@ defmodule StevedoreTest do
       pool = start_pool!(workers: 2)
       assert {:ok, ops} = Stevedore.ops(pool)
       assert "echo" in Enum.map(ops, & &1["name"])
-      assert {:ok, [%{"running" => 0}, %{"running" => 0}]} = Stevedore.stats(pool)
+    end
+
+    test "tell their condition, busy or not" do
+      pool = start_pool!(workers: 2, threads: 1)
+      jobs = occupy!(pool, 2) ++ [Stevedore.async(pool, "sleep", %{ms: 60_000})]
+      assert {:ok, stats} = Stevedore.stats(pool)
+      assert %{circuit: :closed, waiting: 0, quarantined: [], deaths: deaths} = stats
+      assert deaths == %{}
+
+      for worker <- stats.workers do
+        assert %{state: :ready, os_pid: _, in_flight: _, native: %{"running" => 1}} = worker
+      end
+
+      assert Enum.sort(workers(pool)) == Enum.sort(for(w <- stats.workers, do: {w.pid, w.os_pid}))
+      Enum.each(jobs, &Stevedore.cancel/1)
+      assert Enum.all?(jobs, &match?({:error, %Error{kind: :cancelled}}, Stevedore.await(&1)))
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.stats(No.Such.Pool)
     end
 
     test "spread jobs over their workers" do
@@ -285,11 +302,12 @@ defmodule StevedoreTest do
     test "cancel what does not finish within drain_timeout" do
       pool = start_pool!(drain_timeout: 0, threads: 1)
       [{_pid, os_pid}] = workers(pool)
-      running = Stevedore.async(pool, "sleep", %{ms: 60_000})
+      [running] = occupy!(pool, 1)
       queued = Stevedore.async(pool, "sleep", %{ms: 60_000})
       :ok = stop_supervised(pool)
       assert {:error, %Error{kind: :cancelled}} = Stevedore.await(running)
-      assert {:error, %Error{kind: :cancelled}} = Stevedore.await(queued)
+      # It never started, and there is nobody else.
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.await(queued)
       refute alive?(os_pid)
     end
 

@@ -89,8 +89,9 @@ defmodule Stevedore.VectorsTest do
   defp write({:call, _id, _op, :_, _options}), do: nil
 
   defp write({:call, id, op, args, options}) do
-    body = Protocol.encode_call(op, args, Protocol.encode_options(Map.to_list(options)))
-    IO.iodata_to_binary(Protocol.requests([{id, body}]))
+    options = Protocol.encode_options(Map.to_list(options))
+    call = %{id: id, body: Protocol.encode_call(op, args), options: options}
+    IO.iodata_to_binary(Protocol.requests([call]))
   end
 
   defp write({:cancel, id}), do: Protocol.cancel(id)

@@ -1,38 +1,29 @@
 defmodule Stevedore.Caller do
   @moduledoc false
-  # A job as its caller sees it; everything here runs in the caller's process. It picks a worker,
-  # encodes, sends one message, and later waits for one, decodes it and turns it into a result.
+  # A job as its caller sees it; everything here runs in the caller's process. It encodes, sends the job
+  # on its way as a ticket, and later waits for one message, decodes it and turns it into a result.
   #
-  # One reference does three things: it monitors the worker, is the alias that the worker replies to,
-  # and is spent by the first reply, so that nothing ever arrives late.
+  # The job may move from worker to worker meanwhile; the caller does not notice. Whoever has the ticket
+  # settles it, a dying worker too, through an alias that is spent by the first reply, so that nothing
+  # ever arrives late. There is no monitor, which would cost every call two signals: only the sudden death of
+  # a process (`Process.exit(worker, :kill)`) can take a ticket with it, and that is noticed by looking, now
+  # and then while waiting, whether there has been one (see `Stevedore.Search`).
 
-  alias Stevedore.{Error, Job, Manager, Options, Protocol, Roster, Telemetry}
-  alias Stevedore.Worker.Launch
+  alias Stevedore.{Dispatch, Error, Job, Options, Protocol, Roster, Search, Telemetry, Ticket}
 
   @type result :: {:ok, term} | {:error, Error.t()}
 
-  @doc "Starts a job and waits for it; once more with another worker if the first was gone."
+  # ms until the first look, and the longest time between two.
+  @first_look 50
+  @last_look 1_000
+
+  @doc "Starts a job and waits for it."
   @spec call(atom, atom | binary, term, keyword) :: result
   def call(pool, op, args, options) do
     job = start(pool, op, args, options)
 
-    # Just started: what it has left is all of its limit, and no clock need be read.
-    case wait(job, job.deadline, job.limit) do
-      :refused -> call_again(job, args, options)
-      result -> result
-    end
-  end
-
-  defp call_again(job, args, options) do
-    _error = refused(job)
-    # The roster might not know yet.
-    :ok = Roster.leave(job.pool, job.worker)
-    job = start(job.pool, job.op, args, options)
-
-    case await(job) do
-      :refused -> refused(job)
-      result -> result
-    end
+    # Just started: no clock need be read.
+    wait(job, job.deadline, @first_look, min(@first_look, job.limit))
   end
 
   @doc """
@@ -44,134 +35,112 @@ defmodule Stevedore.Caller do
     op = Protocol.op_name!(op)
 
     case Roster.lookup(pool) do
-      {:ok, workers, defaults} ->
-        options = Options.call!(options, defaults)
-
-        case choose(worker, workers, pool, options) do
-          {:ok, worker, waited} -> dispatch(pool, op, args, options, worker, waited)
-          {:error, why} -> settle(pool, op, :unavailable, why)
-        end
+      {:ok, ready, settings} ->
+        options = Options.call!(options, settings)
+        dispatch(ticket(pool, op, args, options), options, ready, worker)
 
       :error ->
-        settle(pool, op, :unavailable, "there is no pool #{inspect(pool)}: is it started?")
+        job = %Job{ref: make_ref(), pool: pool, op: op, owner: self(), started_at: now()}
+        Telemetry.job_start(job)
+        settle(job, {:unavailable, "there is no pool #{inspect(pool)}: is it started?", %{}})
     end
   end
 
-  defp choose(nil, [], pool, options), do: wait_for_worker(pool, options.queue_timeout)
-  defp choose(nil, workers, _pool, options), do: {:ok, Roster.pick(workers, options.loads), 0}
-  defp choose(worker, _workers, _pool, _options), do: {:ok, worker, 0}
+  defp ticket(pool, op, args, options) do
+    started_at = now()
 
-  defp wait_for_worker(pool, queue_timeout) do
-    since = now()
-
-    case Manager.await_worker(pool, queue_timeout) do
-      :ok -> choose_again(pool, queue_timeout, now() - since)
-      {:error, why} -> {:error, "no worker of #{inspect(pool)} is ready (#{why})"}
-    end
-  end
-
-  # The worker that got ready may be gone again: wait for the next one with the time that is left.
-  defp choose_again(pool, queue_timeout, waited) do
-    case Roster.lookup(pool) do
-      {:ok, [_ | _] = workers, settings} -> {:ok, Roster.pick(workers, settings.loads), waited}
-      {:ok, [], _settings} -> wait_longer(pool, minus(queue_timeout, waited), waited)
-      :error -> {:error, "the pool #{inspect(pool)} has stopped"}
-    end
-  end
-
-  defp wait_longer(pool, left, waited) do
-    with {:ok, worker, more} <- wait_for_worker(pool, left), do: {:ok, worker, waited + more}
-  end
-
-  defp dispatch(pool, op, args, options, {pid, place}, waited) do
-    body = Protocol.encode_call(op, args, Options.waited(options, waited).wire)
-    size = Protocol.call_size(body)
-
-    if size > options.max_frame do
-      why =
-        "the request has #{size} bytes, the limit is #{options.max_frame}: raise :max_frame, or pass a path"
-
-      settle(pool, op, :too_large, why, %{limit: options.max_frame})
-    else
-      job = new(pool, op, options, pid)
-      Telemetry.job_start(job)
-      :atomics.add(options.loads, place, 1)
-      send(pid, {:stevedore_call, body, for_worker(job)})
-      job
-    end
-  end
-
-  # `limit`: the worker enforces both timeouts; this is when the caller stops believing that it does.
-  defp new(pool, op, %{limit: limit, on_progress: on_progress}, worker) do
-    started_at = System.monotonic_time()
-
-    %Job{
-      ref: :erlang.monitor(:process, worker, alias: alias_mode(on_progress)),
+    %Ticket{
+      id: Roster.next_id(options),
+      ref: :erlang.alias([alias_mode(options.on_progress)]),
+      owner: self(),
       pool: pool,
       op: op,
-      owner: self(),
-      worker: worker,
+      body: Protocol.encode_call(op, args),
+      options: options.wire,
       started_at: started_at,
-      on_progress: on_progress,
-      limit: limit,
-      deadline: later(started_at, limit)
+      start_by: later(started_at, options.queue_native),
+      idempotent: options.idempotent,
+      on_progress: for_worker(options.on_progress)
     }
   end
 
   # Progress for the caller itself comes over the alias, which then has to survive a first message.
-  defp alias_mode(on_progress) when is_function(on_progress), do: :demonitor
-  defp alias_mode(_on_progress), do: :reply_demonitor
+  defp alias_mode(on_progress) when is_function(on_progress), do: :explicit_unalias
+  defp alias_mode(_on_progress), do: :reply
 
   # A function is not for the worker to call, nor to be copied with all that it refers to.
-  defp for_worker(%Job{on_progress: on_progress} = job) when is_function(on_progress) do
-    %{job | on_progress: :caller}
-  end
+  defp for_worker(on_progress) when is_function(on_progress), do: :caller
+  defp for_worker(on_progress), do: on_progress
 
-  defp for_worker(job), do: job
-
-  defp settle(pool, op, kind, message, details \\ %{}) do
+  defp dispatch(ticket, %{limit: limit} = options, ready, worker) do
     job = %Job{
-      ref: make_ref(),
-      pool: pool,
-      op: op,
-      owner: self(),
-      started_at: System.monotonic_time()
+      ref: ticket.ref,
+      id: ticket.id,
+      pool: ticket.pool,
+      op: ticket.op,
+      owner: ticket.owner,
+      started_at: ticket.started_at,
+      on_progress: options.on_progress,
+      ticket: ticket,
+      limit: limit,
+      deadline: later(ticket.started_at, options.limit_native)
     }
 
     Telemetry.job_start(job)
+
+    case send_off(ticket, options, ready, worker) do
+      {:ok, pid} -> %{job | worker: pid}
+      {:error, refusal} -> settle(job, refusal)
+    end
+  end
+
+  defp send_off(%{body: body, options: wire} = ticket, options, ready, worker) do
+    size = Protocol.call_size(body, wire)
+
+    cond do
+      size > options.max_frame -> {:error, too_large(size, options.max_frame)}
+      worker -> Dispatch.submit(ticket, {[worker], 0}, %{options | max_queue: :infinity})
+      true -> Dispatch.submit(ticket, ready, options)
+    end
+  end
+
+  defp too_large(size, limit) do
+    {:too_large,
+     "the request has #{size} bytes, the limit is #{limit}: raise :max_frame, or pass a path",
+     %{"limit" => limit}}
+  end
+
+  # Nobody has the ticket: it may be forgotten.
+  defp settle(job, {kind, message, details}) do
+    _ = :erlang.unalias(job.ref)
     %{job | outcome: failure(job, kind, message, details)}
   end
 
-  @doc "The job's result, or `:refused` if the worker ended before it took the job, which never ran."
-  @spec await(Job.t()) :: result | :refused
-  def await(job), do: wait(job, job.deadline)
+  @doc "The job's result."
+  @spec await(Job.t()) :: result
+  def await(job), do: wait(job, job.deadline, first_look(job))
 
   @doc "As `await/1`, but `nil` if there is none after `timeout` ms."
-  @spec yield(Job.t(), timeout) :: result | :refused | nil
+  @spec yield(Job.t(), timeout) :: result | nil
   def yield(job, timeout) do
-    wait(job, earlier(job.deadline, later(System.monotonic_time(), timeout)))
+    wait(job, earlier(job.deadline, later(now(), native(timeout))), first_look(job))
   end
 
-  @doc "The error for a refused job."
-  @spec refused(Job.t()) :: {:error, Error.t()}
-  def refused(job), do: failure(job, :unavailable, "the worker ended before it took the job")
+  # It may have gone missing long before somebody waits for it.
+  defp first_look(job), do: if(Search.missing?(job), do: 0, else: @first_look)
 
   @doc "Asks for the job's end; its result still comes."
   @spec cancel(Job.t()) :: :ok
   def cancel(%Job{worker: nil}), do: :ok
-
-  def cancel(job) do
-    send(job.worker, {:stevedore_cancel, for_worker(job)})
-    :ok
-  end
+  def cancel(job), do: Search.tell_holder(job, {:stevedore_cancel, job.id, job.ref})
 
   @doc "Cancels the job and makes sure that nothing of it arrives any more."
   @spec abandon(Job.t()) :: :ok
   def abandon(%Job{worker: nil}), do: :ok
 
   def abandon(job) do
-    Process.demonitor(job.ref, [:flush])
-    send(job.worker, {:stevedore_abandon, for_worker(job)})
+    _ = :erlang.unalias(job.ref)
+    :ok = Search.tell_holder(job, {:stevedore_abandon, job.id, job.ref})
     flush(job.ref)
   end
 
@@ -183,50 +152,87 @@ defmodule Stevedore.Caller do
     end
   end
 
-  defp wait(job, until), do: wait(job, until, left(until))
+  ## Waiting
 
-  defp wait(%Job{owner: owner}, _until, _left) when owner != self() do
+  defp wait(job, until, look), do: wait(job, until, look, min(look, left(until)))
+
+  defp wait(%Job{owner: owner}, _until, _look, _slice) when owner != self() do
     raise ArgumentError, "only the process that started a job can wait for it: #{inspect(owner)}"
   end
 
-  defp wait(%Job{outcome: {:error, _error} = outcome}, _until, _left), do: outcome
+  defp wait(%Job{outcome: {:error, _error} = outcome}, _until, _look, _slice), do: outcome
 
-  defp wait(%Job{ref: ref} = job, until, left) do
+  defp wait(%Job{ref: ref} = job, until, look, slice) do
     receive do
-      {^ref, _message} = message -> continue(handle(job, message), job, until)
-      {:DOWN, ^ref, :process, _pid, _reason} = down -> continue(handle(job, down), job, until)
+      {^ref, _message} = message ->
+        with :progress <- handle(job, message), do: wait(job, until, look)
     after
-      left -> out_of_time(job, until)
+      slice -> look_up(job, until, look)
     end
   end
 
-  defp continue(:progress, job, until), do: wait(job, until)
-  defp continue(result, _job, _until), do: result
+  defp look_up(job, until, look) do
+    case look_after(job) do
+      :waiting ->
+        if left(until) > 0,
+          do: wait(job, until, later_look(look)),
+          else: out_of_time(job, until)
+
+      result ->
+        result
+    end
+  end
+
+  defp later_look(look), do: min(2 * max(look, @first_look), @last_look)
 
   defp out_of_time(%Job{deadline: until} = job, until), do: give_up(job)
   defp out_of_time(_job, _until), do: nil
+
+  @doc """
+  Nothing has come for a while: makes sure that somebody has the job. If its worker died without a word,
+  a job that never started is sent off again, and what started is lost (or crashed).
+  """
+  @spec look_after(Job.t()) :: :waiting | result
+  def look_after(job) do
+    case Search.find(job) do
+      :held -> :waiting
+      :moved_on -> :waiting
+      {:settled, error} -> handle(job, {job.ref, {:settled, error}})
+    end
+  end
 
   @doc "The worker did not keep the job's limits, nor say why."
   @spec give_up(Job.t()) :: {:error, Error.t()}
   def give_up(job) do
     :ok = abandon(job)
-    message = "no answer within #{job.limit} ms (queue_timeout + timeout + kill_after)"
-    failure(job, :timed_out, message, %{limit_ms: job.limit})
+    :ok = Search.tell_holder(job, {:stevedore_overdue, job.id, job.limit})
+
+    message =
+      "no answer within #{job.limit} ms (queue_timeout + timeout + kill_after, and a second)"
+
+    failure(job, :timed_out, message, %{"limit_ms" => job.limit, "clock" => "limit"})
   end
 
+  @doc "When to look again at jobs that one waits for together: ms for `receive … after`."
+  @spec next_look(Enumerable.t()) :: timeout
+  def next_look(jobs) do
+    first = jobs |> Enum.map(& &1.deadline) |> Enum.min()
+    min(@last_look, left(first))
+  end
+
+  @doc "Whether the caller's own time is over."
+  @spec overdue?(Job.t()) :: boolean
+  def overdue?(job), do: left(job.deadline) == 0
+
   @doc "What a message with the job's reference means."
-  @spec handle(Job.t(), tuple) :: result | :refused | :progress
-  def handle(job, {_ref, :refused}) do
+  @spec handle(Job.t(), tuple) :: result | :progress
+  def handle(job, {_ref, {:settled, error}}) do
     forget(job)
-    :refused
+    Telemetry.job_exception(job, error)
+    {:error, error}
   end
 
   def handle(job, {_ref, message}), do: reply(Protocol.decode_reply(message), job, message)
-  def handle(_job, {:DOWN, _ref, :process, _pid, :noproc}), do: :refused
-
-  def handle(job, {:DOWN, _ref, :process, _pid, reason}) do
-    failure(job, :lost, "its worker ended: #{describe(reason)}", %{reason: reason})
-  end
 
   defp reply({:ok, value, receipt}, job, _message) do
     forget(job)
@@ -256,18 +262,18 @@ defmodule Stevedore.Caller do
     send(job.worker, {:stevedore_malformed, beginning})
 
     failure(job, :lost, "its worker answered with what is no reply (PROTOCOL §5)", %{
-      reason: beginning
+      "reason" => inspect(beginning)
     })
   end
 
   # An alias for several messages outlives the first one.
-  defp forget(%Job{on_progress: on_progress} = job) when is_function(on_progress) do
-    Process.demonitor(job.ref, [:flush])
+  defp forget(%Job{on_progress: on_progress, ref: ref}) when is_function(on_progress) do
+    :erlang.unalias(ref)
   end
 
   defp forget(_job), do: true
 
-  defp failure(job, kind, message, details \\ %{}, receipt \\ nil) do
+  defp failure(job, kind, message, details, receipt \\ nil) do
     error = %Error{
       kind: kind,
       message: message,
@@ -282,28 +288,24 @@ defmodule Stevedore.Caller do
     {:error, error}
   end
 
-  defp describe({:port_exited, status}), do: Launch.exit_status(status)
-  defp describe({:port_closed, reason}), do: "its process ended (#{inspect(reason)} on its port)"
-  defp describe(reason), do: inspect(reason)
+  ## Time, in the clock's own unit: what is never converted costs nothing.
 
-  defp minus(:infinity, _waited), do: :infinity
-  defp minus(timeout, waited), do: max(1, timeout - waited)
+  defp now, do: System.monotonic_time()
 
-  defp now, do: System.monotonic_time(:millisecond)
+  defp native(:infinity), do: :infinity
+  defp native(ms), do: System.convert_time_unit(ms, :millisecond, :native)
 
-  # In the clock's own unit, as what is never converted costs nothing.
   defp later(_time, :infinity), do: :infinity
-  defp later(time, ms), do: time + System.convert_time_unit(ms, :millisecond, :native)
+  defp later(time, native), do: time + native
 
   # Any integer comes before any atom.
   defp earlier(a, b), do: min(a, b)
 
-  @doc "ms from now until then, for `receive … after`."
-  @spec left(integer | :infinity) :: timeout
-  def left(:infinity), do: :infinity
+  # ms from now until then, for `receive … after`.
+  defp left(:infinity), do: :infinity
 
-  def left(until) do
-    left = System.convert_time_unit(until - System.monotonic_time(), :native, :millisecond)
-    max(0, left + 1)
+  defp left(until) do
+    left = System.convert_time_unit(until - now(), :native, :millisecond)
+    if until > now(), do: max(0, left) + 1, else: 0
   end
 end

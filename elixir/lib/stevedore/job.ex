@@ -6,18 +6,21 @@ defmodule Stevedore.Job do
       {:ok, _} = Stevedore.await(job)
 
   Only the process that started a job can await it; any process can cancel it. The fields `ref` (which
-  progress messages carry), `pool`, `op` and `worker` may be read; the others are the library's own.
+  progress messages carry), `id` (which native logs and black boxes name), `pool` and `op` may be read, and
+  `worker`, where it was sent first: it may have moved since. The others are the library's own.
   """
 
   @enforce_keys [:ref, :pool, :op, :owner, :started_at]
   defstruct [
     :ref,
+    :id,
     :pool,
     :op,
     :owner,
     :started_at,
     :worker,
     :on_progress,
+    :ticket,
     :outcome,
     deadline: :infinity,
     limit: :infinity
@@ -25,12 +28,14 @@ defmodule Stevedore.Job do
 
   @type t :: %__MODULE__{
           ref: reference,
+          id: non_neg_integer | nil,
           pool: atom,
           op: String.t(),
-          owner: pid | nil,
+          owner: pid,
           worker: pid | nil,
           started_at: integer,
-          on_progress: nil | :caller | pid | (non_neg_integer, non_neg_integer -> any),
+          on_progress: nil | pid | (non_neg_integer, non_neg_integer -> any),
+          ticket: Stevedore.Ticket.t() | nil,
           outcome: nil | {:error, Stevedore.Error.t()},
           deadline: integer | :infinity,
           limit: pos_integer | :infinity

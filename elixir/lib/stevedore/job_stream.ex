@@ -44,7 +44,7 @@ defmodule Stevedore.JobStream do
 
   defp take_oldest(jobs) do
     {{:value, job}, jobs} = :queue.out(jobs)
-    {result(Caller.await(job), job), jobs}
+    {Caller.await(job), jobs}
   end
 
   # Settled jobs first: no message will come for them.
@@ -58,37 +58,33 @@ defmodule Stevedore.JobStream do
   defp receive_any(by_ref, jobs) do
     receive do
       {ref, _} = message when is_map_key(by_ref, ref) ->
-        handle(by_ref[ref], message, by_ref, jobs)
-
-      {:DOWN, ref, :process, _pid, _reason} = message when is_map_key(by_ref, ref) ->
-        handle(by_ref[ref], message, by_ref, jobs)
+        case Caller.handle(by_ref[ref], message) do
+          :progress -> receive_any(by_ref, jobs)
+          result -> {result, remove(by_ref[ref], jobs)}
+        end
     after
-      by_ref |> first_deadline() |> Caller.left() -> give_up_first(by_ref, jobs)
+      by_ref |> Map.values() |> Caller.next_look() -> look_after_all(by_ref, jobs)
     end
   end
 
-  defp handle(job, message, by_ref, jobs) do
-    case Caller.handle(job, message) do
-      :progress -> receive_any(by_ref, jobs)
-      result -> {result(result, job), remove(job, jobs)}
+  defp look_after_all(by_ref, jobs) do
+    settled =
+      Enum.find_value(by_ref, fn {_ref, job} ->
+        case if(Caller.overdue?(job), do: Caller.give_up(job), else: Caller.look_after(job)) do
+          :waiting -> nil
+          result -> {result, job}
+        end
+      end)
+
+    case settled do
+      nil -> receive_any(by_ref, jobs)
+      {result, job} -> {result, remove(job, jobs)}
     end
-  end
-
-  defp give_up_first(by_ref, jobs) do
-    job = by_ref |> Map.values() |> Enum.min_by(& &1.deadline)
-    {Caller.give_up(job), remove(job, jobs)}
-  end
-
-  defp first_deadline(by_ref) do
-    by_ref |> Map.values() |> Enum.map(& &1.deadline) |> Enum.min()
   end
 
   defp by_ref(jobs), do: Map.new(:queue.to_list(jobs), &{&1.ref, &1})
 
   defp remove(%Job{ref: ref}, jobs), do: :queue.filter(&(&1.ref != ref), jobs)
-
-  defp result(:refused, job), do: Caller.refused(job)
-  defp result(result, _job), do: result
 
   defp abandon_all(jobs), do: jobs |> :queue.to_list() |> Enum.each(&Caller.abandon/1)
 end

@@ -3,7 +3,7 @@ defmodule Stevedore.Options do
   # One schema per set of options: {key, type, default, doc}. Validation, defaults and the tables in
   # the docs all come from it. A wrong option is an ArgumentError that names key and value.
 
-  alias Stevedore.Protocol
+  alias Stevedore.{Confinement, Protocol}
 
   @type schema :: [{key :: atom, type :: term, default :: term, doc :: String.t()}]
 
@@ -24,29 +24,53 @@ defmodule Stevedore.Options do
      "more command-line arguments for the worker program, after those made from these options."},
     {:env, :env, [],
      "environment variables as `{name, value}` strings; the value `false` unsets one. All others are inherited."},
-    {:max_queue, {:nilable, {:integer, 1, 16_777_216}}, nil,
-     "jobs that may wait in each worker before it answers `overloaded`. `nil`: the worker's own limit (PROTOCOL §10)."},
+    {:max_queue, {:integer, 1, 16_777_216}, 65_536,
+     "jobs that may wait in the whole pool, beyond those that run; more are `:overloaded` at once."},
     {:max_frame, {:integer, 65_536, 1_073_741_824}, 67_108_864,
      "bytes of the largest request or reply; a larger one is `too_large`."},
     {:timeout, :timeout, 60_000, "default of the call option."},
     {:queue_timeout, :timeout, 30_000, "default of the call option."},
-    {:kill_after, {:integer, 1, @day}, 1_000,
-     "ms a caller waits for the answer beyond `queue_timeout` + `timeout`, which the worker itself enforces, before it gives up."},
+    {:kill_after, {:integer, 1, @day}, 1_000, "default of the call option."},
     {:boot_timeout, {:integer, 1, @day}, 10_000,
      "ms a worker may take from its start until it has answered `hello`."},
     {:drain_timeout, {:integer, 0, @day}, 15_000,
-     "ms that running jobs may take to finish when the pool stops; then they are asked to stop."},
+     "ms that running jobs may take to finish when their worker has to go; then they are asked to stop. " <>
+       "It is also how long the neighbours of a stuck job have."},
     {:backoff_min, {:integer, 1, @day}, 100,
-     "ms before the second of two restarts in a row; the first is immediate, the next ones wait twice as long each."},
-    {:backoff_max, {:integer, 1, @day}, 10_000, "ms, the longest wait between two restarts."}
+     "ms before a worker is started again that ended twice in a row without having taken a job; each further " <>
+       "time doubles it. A worker that dies of a job is replaced at once."},
+    {:backoff_max, {:integer, 1, @day}, 10_000, "ms, the longest wait between two starts."},
+    {:circuit, {:integer, 1, 1_000}, 5,
+     "ends in a row without a job after which the circuit opens: while no worker is ready, calls are " <>
+       "`:unavailable` at once, and one worker at a time is tried."},
+    {:quarantine, :quarantine, [deaths: 3, window: 3_600_000, for: 3_600_000],
+     "an op with the same arguments that has caused so many deaths of workers within `window` ms is refused " <>
+       "`for` ms. `false`: never."},
+    {:max_jobs, {:nilable, {:integer, 1, 1_000_000_000}}, nil,
+     "jobs after which a worker is replaced. This, `:max_age`, `:max_idle` and `:max_rss` count with a jitter of a " <>
+       "tenth, and never replace two workers at once; the new one is ready before the old one drains."},
+    {:max_age, {:nilable, {:integer, 1, @wire_max}}, nil, "ms after which a worker is replaced."},
+    {:max_idle, {:nilable, {:integer, 1, @wire_max}}, nil,
+     "ms without a job after which a worker that has had one is replaced, which gives its memory back."},
+    {:max_rss, {:nilable, {:integer, 1_048_576, 1_099_511_627_776}}, nil,
+     "bytes of resident memory above which a worker is replaced (seen in two samples, a second apart)."},
+    {:kill_rss, {:nilable, {:integer, 1_048_576, 1_099_511_627_776}}, nil,
+     "bytes of resident memory above which a worker is killed at once."},
+    {:confine, :confine, [],
+     "limits and sandbox of the worker program, see `Stevedore.Confinement`."}
   ]
 
   @call [
     {:timeout, :timeout, {:pool, :timeout},
      "ms the job may run, from its start, or `:infinity`. Then it is asked to stop and ends as `timed_out`."},
     {:queue_timeout, :timeout, {:pool, :queue_timeout},
-     "ms the job may wait for a worker and in its queue, or `:infinity`. Then it ends as `queue_timeout` (or as " <>
-       "`unavailable` if there was no worker to wait in) and never ran."},
+     "ms the job may wait for a worker and in its queue, or `:infinity`. Then it ends as `queue_timeout` and " <>
+       "never ran."},
+    {:kill_after, {:integer, 1, @day}, {:pool, :kill_after},
+     "ms a job may go on after it was asked to stop, by its timeout or by `Stevedore.cancel/1`. Then it ends all the " <>
+       "same, with its native stack in the error, and its worker is replaced and killed."},
+    {:idempotent, {:nilable, :boolean}, nil,
+     "whether it may be run again, once, if its worker dies while it runs. `nil`: what the op itself says."},
     {:priority, {:integer, 0, 9}, 5,
      "0 goes first; first come, first served within one priority."},
     {:on_progress, :progress, nil,
@@ -63,25 +87,51 @@ defmodule Stevedore.Options do
      "jobs in flight at once. `nil`: twice the threads of the pool's workers."}
   ]
 
-  @doc "The options of a pool as a map, defaults filled in."
+  @doc "The options of a pool as a map, defaults filled in, `directory`, where black boxes begin, and
+  `generation`, which each restart counts up."
   @spec pool!(keyword) :: map
   def pool!(options) when is_list(options) do
     options = Map.new(validate!(options, @pool, "pool"))
 
-    Enum.reduce(@pool, %{}, fn {key, _type, default, _doc}, all ->
+    Enum.reduce(@pool, %{directory: directory(), generation: 0}, fn {key, _type, default, _doc},
+                                                                    all ->
       Map.put(all, key, fetch!(options, key, default))
     end)
   end
 
+  # In memory where the system has such a place.
+  defp directory, do: Enum.find(["/dev/shm"], System.tmp_dir!(), &writable?/1)
+
+  defp writable?(path), do: match?({:ok, %File.Stat{access: :read_write}}, File.stat(path))
+
+  # What may change while the pool lives, by Stevedore.restart/2.
+  @restart [:executable, :plugins, :args, :env, :threads, :confine, :boot_timeout, :drain_timeout]
+
+  @doc "The options of a pool after a restart with these."
+  @spec restart!(keyword, map) :: map
+  def restart!(options, pool_options) do
+    for {key, _value} <- validate!(options, @pool, "restart"), key not in @restart do
+      raise ArgumentError,
+            "a restart cannot change #{inspect(key)}, only #{Enum.map_join(@restart, ", ", &inspect/1)}"
+    end
+
+    Enum.into(options, %{pool_options | generation: pool_options.generation + 1})
+  end
+
+  # How long beyond all its limits a caller waits for a worker to say so, in ms.
+  @margin 1_000
+
   @doc """
   What callers need of a pool's options: the defaults of every call, two limits, and what follows from
-  them: `wire`, as the worker is sent them, and `limit`, the ms after which a caller gives up.
+  them: `wire`, as the worker is sent them, `limit`, the ms after which a caller gives up, and the times
+  in the clock's own unit.
   """
   @spec call_defaults(map) :: map
   def call_defaults(pool_options) do
     pool_options
-    |> Map.take([:timeout, :queue_timeout, :kill_after, :max_frame])
-    |> Map.merge(%{priority: 5, on_progress: nil, progress_interval: 100})
+    |> Map.take([:timeout, :queue_timeout, :kill_after, :max_frame, :max_queue])
+    |> Map.merge(%{priority: 5, on_progress: nil, progress_interval: 100, idempotent: nil})
+    |> Map.put(:pool_kill_after, pool_options.kill_after)
     |> encode()
   end
 
@@ -90,30 +140,34 @@ defmodule Stevedore.Options do
   def call!([], defaults), do: defaults
   def call!(options, defaults), do: encode(Enum.into(validate!(options, @call, "call"), defaults))
 
-  @doc "The options of a call that has waited so many ms already."
-  @spec waited(map, non_neg_integer) :: map
-  def waited(options, 0), do: options
-  def waited(%{queue_timeout: :infinity} = options, _ms), do: options
-
-  def waited(options, ms),
-    do: encode(%{options | queue_timeout: max(1, options.queue_timeout - ms)})
-
   defp encode(options) do
     wire = [
       timeout: options.timeout,
       queue_timeout: options.queue_timeout,
+      # The worker has been told the pool's own on its command line.
+      kill_after: if(options.kill_after != options.pool_kill_after, do: options.kill_after),
       priority: if(options.priority != 5, do: options.priority),
       progress: options.on_progress && options.progress_interval
     ]
 
-    Map.merge(options, %{wire: Protocol.encode_options(wire), limit: limit(options)})
+    limit = limit(options)
+
+    Map.merge(options, %{
+      wire: Protocol.encode_options(wire),
+      limit: limit,
+      limit_native: native(limit),
+      queue_native: native(options.queue_timeout)
+    })
   end
 
   defp limit(%{queue_timeout: queue, timeout: run, kill_after: more})
        when is_integer(queue) and is_integer(run),
-       do: queue + run + more
+       do: queue + run + more + @margin
 
   defp limit(_endless), do: :infinity
+
+  defp native(:infinity), do: :infinity
+  defp native(ms), do: System.convert_time_unit(ms, :millisecond, :native)
 
   @doc "Splits the options of a stream into its own and those of its calls; validates its own."
   @spec stream!(keyword) :: {map, keyword}
@@ -178,6 +232,17 @@ defmodule Stevedore.Options do
   defp valid?({:list, type}, value), do: is_list(value) and Enum.all?(value, &valid?(type, &1))
   defp valid?({:integer, min, max}, value), do: is_integer(value) and value in min..max//1
 
+  defp valid?(:confine, value), do: is_list(value) and Confinement.validate!(value) == value
+
+  defp valid?(:quarantine, false), do: true
+
+  defp valid?(:quarantine, value) when is_list(value) do
+    Enum.sort(Keyword.keys(value)) == [:deaths, :for, :window] and
+      Enum.all?(value, fn {_key, number} -> valid?({:integer, 1, @wire_max}, number) end)
+  end
+
+  defp valid?(:quarantine, _value), do: false
+
   defp valid?(:env, value) when is_list(value) or is_map(value) do
     Enum.all?(value, fn
       {name, value} -> valid?(:path, name) and (value == false or valid?(:string, value))
@@ -193,6 +258,11 @@ defmodule Stevedore.Options do
   defp describe(:path), do: "a path"
   defp describe(:timeout), do: "ms from 1 to #{@wire_max}, or `:infinity`"
   defp describe(:progress), do: "a pid, a function of two arguments or `nil`"
+  defp describe(:confine), do: "a keyword list"
+
+  defp describe(:quarantine),
+    do: "`false`, or a keyword list with all of `:deaths`, `:window` and `:for`"
+
   defp describe(:env), do: "a map or list of `{string, string | false}`"
   defp describe({:nilable, type}), do: describe(type) <> " or `nil`"
   defp describe({:list, :path}), do: "a list of paths"

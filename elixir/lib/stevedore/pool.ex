@@ -2,12 +2,12 @@ defmodule Stevedore.Pool do
   @moduledoc false
   # The supervision tree of one pool, in start order. `rest_for_one`: the Manager can be restarted
   # alone (it finds the workers that are there), the workers need the Roster, and without the Roster
-  # nothing is left to keep. Stopping goes the other way: no new workers, then all workers drain, then
-  # the table goes.
+  # nothing is left to keep. Stopping goes the other way: no new workers, then what waits for one is refused,
+  # then all workers drain, then the table goes.
 
   use Supervisor
 
-  alias Stevedore.{Error, Manager, Options, Roster, WorkerSupervisor}
+  alias Stevedore.{Dispatcher, Error, Manager, Options, Roster, WorkerSupervisor}
 
   @spec start_link(keyword) :: {:ok, pid} | {:error, term}
   def start_link(options) do
@@ -30,6 +30,7 @@ defmodule Stevedore.Pool do
     children = [
       {Roster, options},
       {WorkerSupervisor, options},
+      {Dispatcher, options},
       {Manager, options}
     ]
 

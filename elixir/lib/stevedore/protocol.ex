@@ -2,7 +2,7 @@ defmodule Stevedore.Protocol do
   @moduledoc false
   # Messages as bytes and back; pure. Sections are those of proto/PROTOCOL.md.
   #
-  # The work is divided by who does it. The caller encodes what follows the id (`encode_call/3`) and
+  # The work is divided by who does it. The caller encodes op and arguments (`encode_call/2`) and
   # decodes its own reply (`decode_reply/1`); the worker puts ids and batches around the one
   # (`requests/1`) and routes the other by its first bytes (`messages/1`, `route/1`), so that the
   # process all jobs pass through never builds a term out of them.
@@ -26,13 +26,17 @@ defmodule Stevedore.Protocol do
 
   @type id :: 0..2_147_483_647
   @type message :: binary
-  @typedoc "What follows the id in a call: flat if it is small, with its size if it is large."
+  @typedoc "Op and arguments of a call: flat if they are small, with their size if they are large."
   @type body :: binary | {iodata, non_neg_integer}
+
+  @typedoc "A call that has an id, such as a ticket."
+  @type call :: %{:id => id, :body => body, :options => binary, optional(any) => any}
 
   @type routed ::
           {:reply, id}
           | {:progress, id, done :: integer, total :: integer}
           | {:log, Logger.level(), String.t(), id | nil}
+          | {:stuck, id, ran_us :: integer, stack :: [String.t()]}
           | {:bye, :stop | :eof}
           | :malformed
 
@@ -48,24 +52,23 @@ defmodule Stevedore.Protocol do
 
   ## Host to worker
 
-  @doc """
-  The part of `{call, Id, Op, Args, Opts}` after the id (§4.1), with options that `encode_options/1` made.
-  """
-  @spec encode_call(binary, term, binary) :: body
-  def encode_call(op, args, options \\ @no_options) do
+  @doc "Op and arguments, as they follow the id in `{call, Id, Op, Args, Opts}` (§4.1)."
+  @spec encode_call(binary, term) :: body
+  def encode_call(op, args) do
     if :erlang.external_size(args) < @large do
-      <<131, args::binary>> = :erlang.term_to_binary(args)
-      <<109, byte_size(op)::32, op::binary, args::binary, options::binary>>
+      # A tuple of the two has them in a row, as a call does.
+      <<131, 104, 2, body::binary>> = :erlang.term_to_binary({op, args})
+      body
     else
       [<<131, first::binary>> | rest] = :erlang.term_to_iovec(args)
-      body = [<<109, byte_size(op)::32, op::binary>>, first, rest | options]
+      body = [<<109, byte_size(op)::32, op::binary>>, first | rest]
       {body, IO.iodata_length(body)}
     end
   end
 
   @doc """
-  The options of a call (§4.1): `:timeout`, `:queue_timeout`, `:progress` and `:priority`. Those that are
-  `nil` or `:infinity` are left out.
+  The options of a call (§4.1): `:timeout`, `:queue_timeout`, `:kill_after`, `:progress` and `:priority`.
+  Those that are `nil` or `:infinity` are left out.
   """
   @spec encode_options(keyword) :: binary
   def encode_options(options) do
@@ -75,25 +78,46 @@ defmodule Stevedore.Protocol do
 
   defp option(:timeout, ms), do: <<119, 7, "timeout", 98, ms::32>>
   defp option(:queue_timeout, ms), do: <<119, 13, "queue_timeout", 98, ms::32>>
+  defp option(:kill_after, ms), do: <<119, 10, "kill_after", 98, ms::32>>
   defp option(:progress, ms), do: <<119, 8, "progress", 98, ms::32>>
   defp option(:priority, priority), do: <<119, 8, "priority", 97, priority>>
 
-  @doc "Bytes that a call with this body takes in a frame of its own."
-  @spec call_size(body) :: pos_integer
-  def call_size({_iodata, size}), do: @call_header + size
-  def call_size(body), do: @call_header + byte_size(body)
+  @queue_timeout <<119, 13, "queue_timeout", 98>>
 
-  @doc "Bytes that a call with this body adds to a batch (§3)."
-  @spec element_size(body) :: pos_integer
-  def element_size(body), do: @element_overhead + call_size(body)
+  @doc "The same options with another `queue_timeout`, if they have one."
+  @spec put_queue_timeout(binary, pos_integer) :: binary
+  def put_queue_timeout(options, ms) do
+    case :binary.split(options, @queue_timeout) do
+      [before, <<_old::32, others::binary>>] ->
+        <<before::binary, @queue_timeout::binary, ms::32, others::binary>>
+
+      [_without] ->
+        options
+    end
+  end
+
+  @doc "A call without options, such as of a control op (§6)."
+  @spec plain_call(id, String.t(), term) :: call
+  def plain_call(id, op, args), do: %{id: id, body: encode_call(op, args), options: @no_options}
+
+  @doc "Bytes that a call takes in a frame of its own."
+  @spec call_size(body, binary) :: pos_integer
+  def call_size({_iodata, size}, options), do: @call_header + size + byte_size(options)
+  def call_size(body, options), do: @call_header + byte_size(body) + byte_size(options)
+
+  @doc "Bytes that a call adds to a batch (§3)."
+  @spec element_size(call) :: pos_integer
+  def element_size(%{body: body, options: options}) do
+    @element_overhead + call_size(body, options)
+  end
 
   @doc "Bytes of an empty batch."
   @spec batch_overhead() :: pos_integer
   def batch_overhead, do: @batch_overhead
 
   @doc "The frame that carries these calls, the last one first: one as itself, several as a batch (§3)."
-  @spec requests([{id, body}, ...]) :: iodata
-  def requests([{id, body}]), do: [call_header(id) | iodata(body)]
+  @spec requests([call, ...]) :: iodata
+  def requests([%{id: id} = call]), do: [<<131, 104, 5, 119, 4, "call", 98, id::32>> | rest(call)]
 
   def requests(calls) do
     {elements, count} =
@@ -105,14 +129,13 @@ defmodule Stevedore.Protocol do
   end
 
   # Both headers in one: this is built once for each call.
-  defp element({id, body}) do
-    [<<109, call_size(body)::32, 131, 104, 5, 119, 4, "call", 98, id::32>> | iodata(body)]
+  defp element(%{id: id, body: body, options: options} = call) do
+    size = call_size(body, options)
+    [<<109, size::32, 131, 104, 5, 119, 4, "call", 98, id::32>> | rest(call)]
   end
 
-  defp call_header(id), do: <<131, 104, 5, 119, 4, "call", 98, id::32>>
-
-  defp iodata({iodata, _size}), do: iodata
-  defp iodata(body), do: body
+  defp rest(%{body: {iodata, _size}, options: options}), do: [iodata | options]
+  defp rest(%{body: body, options: options}), do: [body | options]
 
   @doc "`{cancel, Id}` (§4.2)."
   @spec cancel(id) :: binary
@@ -164,6 +187,9 @@ defmodule Stevedore.Protocol do
 
       {:log, level, text, id} when is_binary(text) and is_integer(id) ->
         log(level, text, id)
+
+      {:stuck, id, ran_us, stack} when is_integer(id) and is_integer(ran_us) and is_list(stack) ->
+        {:stuck, id, ran_us, stack}
 
       {:bye, reason} when reason in [:stop, :eof] ->
         {:bye, reason}
@@ -266,14 +292,15 @@ defmodule Stevedore.Protocol do
 
   defp decode(_other), do: :malformed
 
-  # `safe` still lets funs through, and many a function of Enum would call one.
-  defp data?(term) when is_function(term), do: false
+  # `safe` still lets funs through, and many a function of Enum would call one. All replies pass here: what is
+  # most common comes first, and no closure is called.
+  defp data?(term) when is_binary(term) or is_number(term) or is_atom(term), do: true
   defp data?([head | tail]), do: data?(head) and data?(tail)
-  defp data?(term) when is_tuple(term), do: term |> Tuple.to_list() |> data?()
+  defp data?([]), do: true
+  defp data?(map) when is_map(map), do: pairs?(:maps.to_list(map))
+  defp data?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> data?()
+  defp data?(term), do: not is_function(term)
 
-  defp data?(term) when is_map(term) do
-    Enum.all?(:maps.to_list(term), fn {key, value} -> data?(key) and data?(value) end)
-  end
-
-  defp data?(_term), do: true
+  defp pairs?([{key, value} | pairs]), do: data?(key) and data?(value) and pairs?(pairs)
+  defp pairs?([]), do: true
 end

@@ -3,29 +3,41 @@ defmodule Stevedore.Roster do
   # The ready workers of a pool: the only thing callers need to find one. Its process is the only
   # writer; a worker joins when it is ready, and leaves before it drains or by dying.
   #
-  # What changes is in an ETS table with the pool's name: who is ready, and some facts about each. What
-  # never changes as long as the pool lives is a persistent term, which costs callers no copy: the defaults
-  # of calls, and `loads`, an :atomics array with the load of each worker at its own place. (The
-  # array's reference in ETS would be copied by every call, which alone costs as much as the look-up.)
+  # What changes is in an ETS table with the pool's name: who is ready, some facts about each, and which jobs
+  # are quarantined. What never changes as long as the pool lives is a persistent term, which costs callers no
+  # copy: the defaults of calls, the counter of job ids, and `loads`, an :atomics array with the load of
+  # each worker at its own place. (The array's reference in ETS would be copied by every call, which
+  # alone costs as much as the look-up.)
   #
   # Callers add to a load as they send a job; the worker sets it to what it knows to be in flight
   # whenever it reads or writes, so that a caller killed between the two steps leaves no mark for long.
 
   use GenServer
 
-  alias Stevedore.{Options, Telemetry}
+  import Bitwise
 
-  @typedoc "A worker, and the place of its load."
-  @type worker :: {pid, pos_integer}
+  alias Stevedore.{Dispatcher, Options, Protocol, Telemetry}
+  alias Stevedore.Worker.Boot
 
-  # A worker may start before the one whose place it takes has ended.
-  @places_per_worker 2
+  @typedoc "A worker, the place of its load, and its threads."
+  @type worker :: {pid, pos_integer, pos_integer}
+
+  @typedoc "The ready workers, and how many jobs are quarantined."
+  @type ready :: {[worker], non_neg_integer}
+
+  # In `ids`: a counter, and a time.
+  @next_id 1
+  @last_kill 2
+  @long_ago Integer.pow(-2, 61)
+
+  # Several times the most workers of a pool: an old worker keeps its place until it has ended.
+  @places 4096
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options, name: name(options.name))
 
-  @doc "The ready workers, and the defaults of calls with `loads` among them; `:error` if there is no such pool."
-  @spec lookup(atom) :: {:ok, [worker], map} | :error
+  @doc "The ready workers, and the settings that never change; `:error` if there is no such pool."
+  @spec lookup(atom) :: {:ok, ready, map} | :error
   def lookup(pool) do
     case :persistent_term.get({__MODULE__, pool}, nil) do
       nil -> :error
@@ -35,26 +47,82 @@ defmodule Stevedore.Roster do
     ArgumentError -> :error
   end
 
-  @doc "The worker with the least in flight; the first of equals."
-  @spec pick([worker, ...], :atomics.atomics_ref()) :: worker
-  def pick([worker], _loads), do: worker
-  def pick([worker | others], loads), do: pick(others, loads, worker, load(worker, loads))
+  @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
+  @spec next_id(map) :: Protocol.id()
+  def next_id(%{ids: ids}), do: :atomics.add_get(ids, @next_id, 1) &&& 0x7FFFFFFF
 
-  defp pick([], _loads, best, _least), do: best
-
-  defp pick([worker | others], loads, best, least) do
-    case load(worker, loads) do
-      load when load < least -> pick(others, loads, worker, load)
-      _load -> pick(others, loads, best, least)
+  @doc "Whether a worker was killed with what it knew, at that time (native) or later."
+  @spec killed_since?(atom, integer) :: boolean
+  def killed_since?(pool, time) do
+    case :persistent_term.get({__MODULE__, pool}, nil) do
+      nil -> true
+      %{ids: ids} -> :atomics.get(ids, @last_kill) >= time
     end
   end
 
+  @doc "A worker was just found to have been killed with what it knew."
+  @spec note_kill(atom) :: :ok
+  def note_kill(pool) do
+    %{ids: ids} = :persistent_term.get({__MODULE__, pool})
+    :atomics.put(ids, @last_kill, System.monotonic_time())
+  end
+
+  @doc "The worker with the least in flight, the first of equals; unless too many jobs wait already."
+  @spec pick([worker], map) :: worker | :overloaded | :none
+  def pick([], _settings), do: :none
+
+  def pick([worker | others], %{loads: loads, max_queue: max_queue}) do
+    load = load(worker, loads)
+    pick(others, loads, max_queue, worker, load, load - elem(worker, 2))
+  end
+
+  # Any atom is greater than any number: :infinity is no limit.
+  defp pick([], _loads, max_queue, best, _least, waiting) do
+    if waiting < max_queue, do: best, else: :overloaded
+  end
+
+  defp pick([worker | others], loads, max_queue, best, least, waiting) do
+    load = load(worker, loads)
+    waiting = waiting + load - elem(worker, 2)
+
+    if load < least,
+      do: pick(others, loads, max_queue, worker, load, waiting),
+      else: pick(others, loads, max_queue, best, least, waiting)
+  end
+
   @spec load(worker, :atomics.atomics_ref()) :: integer
-  def load({_pid, place}, loads), do: :atomics.get(loads, place)
+  def load({_pid, place, _threads}, loads), do: :atomics.get(loads, place)
+
+  @doc "Threads of the ready workers, other than the calling one, that have nothing to do."
+  @spec idle_elsewhere(atom) :: non_neg_integer
+  def idle_elsewhere(pool) do
+    case lookup(pool) do
+      {:ok, {workers, _quarantined}, %{loads: loads}} ->
+        Enum.sum_by(workers, fn {pid, _place, threads} = worker ->
+          if pid == self(), do: 0, else: max(0, threads - load(worker, loads))
+        end)
+
+      :error ->
+        0
+    end
+  end
 
   @doc "What is known about a ready worker."
   @spec facts(atom, pid) :: map | nil
   def facts(pool, worker), do: :ets.lookup_element(pool, worker, 2, nil)
+
+  @doc "Whether the ready workers say of an op that it may be run again."
+  @spec idempotent?(atom, String.t()) :: boolean
+  def idempotent?(pool, op) do
+    case lookup(pool) do
+      {:ok, {[{pid, _place, _threads} | _], _quarantined}, _settings} ->
+        facts = facts(pool, pid)
+        facts != nil and op in facts.idempotent
+
+      _none ->
+        false
+    end
+  end
 
   @doc "Makes the calling worker known, and says where it is to keep its load."
   @spec join(atom, map) :: {:atomics.atomics_ref(), place :: pos_integer}
@@ -62,8 +130,28 @@ defmodule Stevedore.Roster do
 
   @doc "Without a roster there is nothing to leave: when it died, its workers are stopped."
   @spec leave(atom, pid) :: :ok
-  def leave(pool, pid) do
-    GenServer.call(name(pool), {:leave, pid}, :infinity)
+  def leave(pool, pid), do: call(pool, {:leave, pid})
+
+  @doc "Since when a job is refused, in ms of monotonic time; `nil` if it is not."
+  @spec quarantined_until(atom, binary) :: integer | nil
+  def quarantined_until(pool, fingerprint) do
+    :ets.lookup_element(pool, {:quarantined, fingerprint}, 2, nil)
+  end
+
+  @doc "Replaces the quarantined jobs: a map of fingerprints to ops and ends."
+  @spec quarantine(atom, %{binary => {String.t(), integer}}) :: :ok
+  def quarantine(pool, quarantined), do: call(pool, {:quarantine, quarantined})
+
+  @doc "Keeps something for a Manager that may crash."
+  @spec remember(atom, term) :: :ok
+  def remember(pool, term), do: call(pool, {:remember, term})
+
+  @doc "What was kept; `nil` if nothing was."
+  @spec recall(atom) :: term
+  def recall(pool), do: :ets.lookup_element(pool, :remembered, 2, nil)
+
+  defp call(pool, request) do
+    GenServer.call(name(pool), request, :infinity)
   catch
     :exit, _reason -> :ok
   end
@@ -77,22 +165,27 @@ defmodule Stevedore.Roster do
     # So that terminate/2 runs: this is the last process of a pool to stop.
     Process.flag(:trap_exit, true)
     ^pool = :ets.new(pool, [:named_table, :protected, read_concurrency: true])
-    true = :ets.insert(pool, {:ready, []})
-    places = @places_per_worker * options.workers
-    loads = :atomics.new(places, [])
-    settings = options |> Options.call_defaults() |> Map.put(:loads, loads)
+    true = :ets.insert(pool, {:ready, {[], 0}})
+    :ok = Boot.sweep(options.directory)
+    loads = :atomics.new(@places, [])
+
+    ids = :atomics.new(2, [])
+    :ok = :atomics.put(ids, @last_kill, @long_ago)
+    settings = Map.merge(Options.call_defaults(options), %{loads: loads, ids: ids})
     :persistent_term.put({__MODULE__, pool}, settings)
-    {:ok, %{pool: pool, loads: loads, places: places}}
+    {:ok, %{pool: pool, loads: loads, places: %{}}}
   end
 
   @impl true
   def handle_call({:join, facts}, {pid, _tag}, roster) do
     _monitor = Process.monitor(pid)
-    ready = :ets.lookup_element(roster.pool, :ready, 2)
-    place = Enum.find(1..roster.places, &(not List.keymember?(ready, &1, 1)))
+    place = Enum.find(1..@places, &(not is_map_key(roster.places, &1)))
     :ok = :atomics.put(roster.loads, place, 0)
-    true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready ++ [{pid, place}]}])
-    {:reply, {roster.loads, place}, roster}
+    {workers, quarantined} = ready(roster.pool)
+    ready = {workers ++ [{pid, place, facts.threads}], quarantined}
+    true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready}])
+    Dispatcher.worker_ready(roster.pool)
+    {:reply, {roster.loads, place}, put_in(roster.places[place], pid)}
   end
 
   def handle_call({:leave, pid}, _from, roster) do
@@ -100,10 +193,29 @@ defmodule Stevedore.Roster do
     {:reply, :ok, roster}
   end
 
+  def handle_call({:quarantine, quarantined}, _from, %{pool: pool} = roster) do
+    {workers, _count} = ready(pool)
+    true = :ets.match_delete(pool, {{:quarantined, :_}, :_})
+
+    for {fingerprint, {_op, until}} <- quarantined do
+      true = :ets.insert(pool, {{:quarantined, fingerprint}, until})
+    end
+
+    true = :ets.insert(pool, {:ready, {workers, map_size(quarantined)}})
+    {:reply, :ok, roster}
+  end
+
+  def handle_call({:remember, term}, _from, roster) do
+    true = :ets.insert(roster.pool, {:remembered, term})
+    {:reply, :ok, roster}
+  end
+
+  # Only now is its place free: it has been writing its load there.
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, roster) do
     remove(roster.pool, pid)
-    {:noreply, roster}
+    places = Map.reject(roster.places, fn {_place, holder} -> holder == pid end)
+    {:noreply, %{roster | places: places}}
   end
 
   @impl true
@@ -112,9 +224,11 @@ defmodule Stevedore.Roster do
     Telemetry.pool_stop(pool, reason)
   end
 
+  defp ready(pool), do: :ets.lookup_element(pool, :ready, 2)
+
   defp remove(pool, pid) do
-    ready = :ets.lookup_element(pool, :ready, 2)
-    true = :ets.insert(pool, {:ready, List.keydelete(ready, pid, 0)})
+    {workers, quarantined} = ready(pool)
+    true = :ets.insert(pool, {:ready, {List.keydelete(workers, pid, 0), quarantined}})
     true = :ets.delete(pool, pid)
   end
 end

@@ -18,9 +18,12 @@ defmodule Stevedore.Telemetry do
 
   | event | measurements | metadata |
   |---|---|---|
-  | `[:stevedore, :job, :start]` | `system_time`, `monotonic_time` | `pool`, `op`, `job`, `worker` |
+  | `[:stevedore, :job, :start]` | `system_time`, `monotonic_time` | `pool`, `op`, `job`, `worker` (`nil`: it has none yet) |
   | `[:stevedore, :job, :stop]` | `duration`, `monotonic_time`, `queue_time`, `run_time`, `cpu_time` | the same |
   | `[:stevedore, :job, :exception]` | the same; the last three only if a worker measured them | the same, and `kind` (`:error`), `reason` (a `Stevedore.Error`), `stacktrace` |
+
+  | `[:stevedore, :job, :moved]` | `system_time`, `monotonic_time` | the same, and `why`: `:held` (had to wait for a worker), `:balance`, `:worker_died`, `:worker_killed`, `:wounded`, `:draining`, `:run_again`, `:isolated` |
+  | `[:stevedore, :job, :settled]` | `system_time`, `monotonic_time` | of a dead worker's job that had started: the same as `:start`, and `role` (`:culprit`, `:victim`, `:suspect`), `reason` (a `Stevedore.Error`) |
 
   `job` is the reference in `Stevedore.Job`; `worker` is `nil` if the job never got to one. `duration` is
   what the caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
@@ -31,20 +34,22 @@ defmodule Stevedore.Telemetry do
   |---|---|---|
   | `[:stevedore, :worker, :start]` | `system_time`, `monotonic_time` | `pool`, `worker`, `os_pid` |
   | `[:stevedore, :worker, :ready]` | `duration` (of the boot), `monotonic_time` | the same, and `hello` (PROTOCOL §6) |
-  | `[:stevedore, :worker, :stop]` | `duration` (of its life), `monotonic_time`, `in_flight` (jobs that it took with it) | `pool`, `worker`, `os_pid`, `reason` |
-
-  `reason` is `:shutdown` for an orderly end, else the true one, such as `{:port_exited, 139}`.
+  | `[:stevedore, :worker, :draining]`, `[:stevedore, :worker, :wounded]` | `system_time`, `monotonic_time`, `in_flight` | `pool`, `worker`, `os_pid` |
+  | `[:stevedore, :worker, :stop]` | `duration` (of its life), `monotonic_time`, `in_flight` (jobs that it took with it) | `pool`, `worker`, `os_pid`, `cause` (as in `Stevedore.stats/1`, or `:drained`), `reason` (the true one, such as `{:port_exited, 139}`), `crash` (what the black box says of it, or `nil`) |
 
   ## Pools
 
   | event | measurements | metadata |
   |---|---|---|
   | `[:stevedore, :pool, :start]` | `system_time`, `monotonic_time`, `workers` | `pool` |
-  | `[:stevedore, :pool, :restart]` | `system_time`, `monotonic_time`, `delay_ms` until the next worker is started | `pool`, `reason` |
+  | `[:stevedore, :pool, :restart]` | `system_time`, `monotonic_time`, `delay_ms` until the next worker is started | `pool`, `cause` |
+  | `[:stevedore, :pool, :replace]` | `system_time`, `monotonic_time` | `pool`, `worker`, `why`: `:restart`, `:max_jobs`, `:max_age`, `:max_idle`, `:max_rss` |
+  | `[:stevedore, :pool, :circuit]` | `system_time`, `monotonic_time` | `pool`, `from`, `to` (`:closed`, `:open`) |
+  | `[:stevedore, :pool, :quarantine]` | `system_time`, `monotonic_time`, `for_ms` | `pool`, `op`, `fingerprint` |
   | `[:stevedore, :pool, :stop]` | `system_time`, `monotonic_time` | `pool`, `reason` |
   """
 
-  alias Stevedore.{Error, Job}
+  alias Stevedore.{Error, Job, Ticket}
 
   @doc false
   @spec job_start(Job.t()) :: :ok
@@ -61,12 +66,38 @@ defmodule Stevedore.Telemetry do
   end
 
   @doc false
-  @spec job_exception(Job.t(), Error.t()) :: :ok
-  def job_exception(%Job{} = job, error) do
+  @spec job_exception(Job.t() | Ticket.t(), Error.t()) :: :ok
+  def job_exception(job, error) do
     execute([:job, :exception], fn ->
       failure = %{kind: :error, reason: error, stacktrace: []}
       {job_measurements(job, error.receipt), Map.merge(job_metadata(job), failure)}
     end)
+  end
+
+  @doc false
+  @spec job_moved(Ticket.t(), atom) :: :ok
+  def job_moved(ticket, why) do
+    execute([:job, :moved], fn -> {now(), Map.put(job_metadata(ticket), :why, why)} end)
+  end
+
+  @doc false
+  @spec job_settled(Ticket.t(), Error.t(), :culprit | :victim | :suspect) :: :ok
+  def job_settled(ticket, error, role) do
+    execute([:job, :settled], fn ->
+      {now(), Map.merge(job_metadata(ticket), %{role: role, reason: error, worker: self()})}
+    end)
+  end
+
+  @doc false
+  @spec worker_draining(map, non_neg_integer) :: :ok
+  def worker_draining(metadata, in_flight) do
+    execute([:worker, :draining], fn -> {Map.put(now(), :in_flight, in_flight), metadata} end)
+  end
+
+  @doc false
+  @spec worker_wounded(map, non_neg_integer) :: :ok
+  def worker_wounded(metadata, in_flight) do
+    execute([:worker, :wounded], fn -> {Map.put(now(), :in_flight, in_flight), metadata} end)
   end
 
   @doc false
@@ -94,10 +125,30 @@ defmodule Stevedore.Telemetry do
   end
 
   @doc false
-  @spec pool_restart(atom, non_neg_integer, term) :: :ok
-  def pool_restart(pool, delay_ms, reason) do
+  @spec pool_restart(atom, non_neg_integer, atom) :: :ok
+  def pool_restart(pool, delay_ms, cause) do
     execute([:pool, :restart], fn ->
-      {Map.put(now(), :delay_ms, delay_ms), %{pool: pool, reason: reason}}
+      {Map.put(now(), :delay_ms, delay_ms), %{pool: pool, cause: cause}}
+    end)
+  end
+
+  @doc false
+  @spec pool_replace(atom, pid, atom) :: :ok
+  def pool_replace(pool, worker, why) do
+    execute([:pool, :replace], fn -> {now(), %{pool: pool, worker: worker, why: why}} end)
+  end
+
+  @doc false
+  @spec pool_circuit(atom, atom, atom) :: :ok
+  def pool_circuit(pool, from, to) do
+    execute([:pool, :circuit], fn -> {now(), %{pool: pool, from: from, to: to}} end)
+  end
+
+  @doc false
+  @spec pool_quarantine(atom, String.t(), binary, pos_integer) :: :ok
+  def pool_quarantine(pool, op, fingerprint, for_ms) do
+    execute([:pool, :quarantine], fn ->
+      {Map.put(now(), :for_ms, for_ms), %{pool: pool, op: op, fingerprint: fingerprint}}
     end)
   end
 
@@ -107,7 +158,9 @@ defmodule Stevedore.Telemetry do
     execute([:pool, :stop], fn -> {now(), %{pool: pool, reason: reason}} end)
   end
 
-  defp job_metadata(job), do: %{pool: job.pool, op: job.op, job: job.ref, worker: job.worker}
+  defp job_metadata(job) do
+    %{pool: job.pool, op: job.op, job: job.ref, worker: Map.get(job, :worker)}
+  end
 
   defp job_measurements(job, nil), do: since(job.started_at)
 

@@ -1,66 +1,83 @@
 defmodule Stevedore.Worker do
   @moduledoc false
   # Owns one port, which is one OS process. It puts calls into frames and hands replies to callers,
-  # and knows nothing of a job but who waits for it: callers encode and decode.
+  # and knows nothing of a job but its ticket: callers encode and decode.
   #
-  # It boots when the Manager, which monitors it by then, says so, and without blocking anybody: it opens
-  # the port and says hello; the answer comes as any other message. After it the worker joins the
-  # roster and tells the Manager.
+  #     booting ──► ready ──► draining ──► stopped
+  #                   └─────► wounded ───────┘
   #
-  # Nothing is repaired. If the port ends, or says one thing that is not in PROTOCOL.md, the worker
-  # stops with that reason; callers learn it from their monitors. It is not linked to them.
+  # It boots when the process that started it, and monitors it by then, says so, and without blocking anybody: it
+  # opens the port and says hello; the answer comes as any other message. After it the worker joins the roster.
+  # A worker that is there for one job (`alone`) never joins it: it runs that job and ends.
   #
-  #   from callers   {:stevedore_call, body, job}, {:stevedore_cancel, job}, {:stevedore_abandon, job},
-  #                  {:stevedore_malformed, bytes}
-  #   to callers     {ref, message}, an undecoded reply or progress; {ref, :refused}, it never ran
+  # Nothing is repaired. If the port ends, or says one thing that is not in PROTOCOL.md, the worker stops
+  # with that reason, and on its way out settles its jobs (ending.ex).
   #
-  # `ref` is at once the caller's monitor of this process and the alias for replies, so what comes
-  # too late goes nowhere.
+  #   from callers and others   {:stevedore_call, ticket}, {:stevedore_cancel, id, ref}, {:stevedore_abandon, id, ref},
+  #                             {:stevedore_overdue, id, ms}, {:stevedore_seek, id, ref, from, tag}, {:stevedore_malformed, bytes}
+  #   from the Manager          :boot, {:retire, grace}, :replaced, :recycle_failed
+  #   to callers                {ref, message}, an undecoded reply or progress; {ref, {:settled, error}}
 
   use GenServer, restart: :temporary
 
   require Logger
+  require Stevedore.Worker.Boot
 
-  alias Stevedore.{Error, Job, Manager, Protocol, Roster, Telemetry}
-  alias Stevedore.Worker.{InFlight, Launch}
+  alias Stevedore.{Dispatch, Dispatcher, Error, Manager, Protocol, Roster, Telemetry, Ticket}
+  alias Stevedore.Worker.{Boot, Ending, InFlight, Intake, Wear}
 
-  # What is in the mailbox goes out in one frame, up to these.
-  @batch_calls 64
-  @batch_bytes 65_536
+  # ms after which a worker with more jobs than threads looks whether others are idle.
+  @balance_after 2
 
-  # Beyond the half second in which a worker ends by itself what did not stop (PROTOCOL §4.3).
-  @end_grace 1_500
+  # ms until a job is looked for again in a worker that boots.
+  @find_after 5
 
-  # From SIGKILL to the end of the process.
-  @kill_grace 1_000
+  @all 0x7FFFFFFF
 
-  @hello_id 0
-
-  @enforce_keys [:options]
+  @enforce_keys [:options, :pool]
   defstruct [
     :options,
+    :pool,
     :load,
     :port,
     :os_pid,
     :started_at,
+    :black_box,
+    :black_box_path,
+    :oom_kills,
+    :cgroup,
+    :alone,
+    :wear,
     phase: :booting,
-    in_flight: InFlight.new()
+    threads: 1,
+    idempotent: MapSet.new(),
+    in_flight: InFlight.new(),
+    # What is not a job: control calls that wait for their answer, by id.
+    controls: %{},
+    stuck: MapSet.new(),
+    balancing: false,
+    replaced: false
   ]
 
-  @spec child_spec(map) :: Supervisor.child_spec()
-  def child_spec(options) do
+  @type t :: %__MODULE__{}
+
+  @typedoc "`:pool`: serves the pool. A ticket: runs that job alone."
+  @type role :: :pool | Ticket.t()
+
+  @spec child_spec({map, role}) :: Supervisor.child_spec()
+  def child_spec({options, role}) do
     %{
       id: __MODULE__,
-      start: {__MODULE__, :start_link, [options]},
+      start: {__MODULE__, :start_link, [options, role]},
       restart: :temporary,
-      shutdown: options.drain_timeout + 2 * @end_grace
+      shutdown: Ending.shutdown_ms(options)
     }
   end
 
-  @spec start_link(map) :: GenServer.on_start()
-  def start_link(options) do
+  @spec start_link(map, role) :: GenServer.on_start()
+  def start_link(options, role) do
     # All calls pass through this process: room for a burst of them spares it most of its collections.
-    GenServer.start_link(__MODULE__, options,
+    GenServer.start_link(__MODULE__, {options, role},
       spawn_opt: [min_heap_size: 16_384, message_queue_data: :off_heap]
     )
   end
@@ -69,20 +86,37 @@ defmodule Stevedore.Worker do
   @spec boot(pid) :: :boot
   def boot(worker), do: send(worker, :boot)
 
+  @doc "Makes it hand over what has not started, finish what runs within `grace` ms, and end."
+  @spec retire(pid, non_neg_integer) :: {:retire, non_neg_integer}
+  def retire(worker, grace), do: send(worker, {:retire, grace})
+
+  @doc "Tells a wounded worker that another one serves in its place: it may end."
+  @spec replaced(pid) :: :replaced
+  def replaced(worker), do: send(worker, :replaced)
+
+  @doc "Tells a worker that asked to be replaced that there was no replacement: it goes on."
+  @spec recycle_failed(pid) :: :recycle_failed
+  def recycle_failed(worker), do: send(worker, :recycle_failed)
+
   ## Server
 
   @impl true
-  def init(options) do
+  def init({options, role}) do
     Process.flag(:trap_exit, true)
     Process.set_label({__MODULE__, options.name})
-    {:ok, %__MODULE__{options: options}}
+    alone = if role != :pool, do: role
+    {:ok, %__MODULE__{options: options, pool: options.name, alone: alone}}
   end
 
   @impl true
-  def handle_info({:stevedore_call, body, job}, worker) do
-    {id, in_flight} = accept(worker.in_flight, job)
-    in_flight = drain(worker, in_flight, [{id, body}], batch_size(body), @batch_calls - 1)
-    {:noreply, publish_load(%{worker | in_flight: in_flight})}
+  def handle_info({:stevedore_call, ticket}, %{phase: :ready} = worker) do
+    after_change(%{worker | in_flight: Intake.take(ticket, worker)})
+  end
+
+  # It has left the roster, but not everybody knew.
+  def handle_info({:stevedore_call, ticket}, worker) do
+    :ok = Dispatch.move([ticket], worker.phase)
+    {:noreply, worker}
   end
 
   def handle_info({port, {:data, frame}}, %{port: port} = worker) do
@@ -93,19 +127,33 @@ defmodule Stevedore.Worker do
   end
 
   def handle_info({:DOWN, _monitor, :process, caller, _reason}, worker) do
-    {jobs, in_flight} = InFlight.drop_caller(worker.in_flight, caller)
-    {:noreply, Enum.reduce(jobs, %{worker | in_flight: in_flight}, &caller_died/2)}
+    {tickets, in_flight} = InFlight.drop_caller(worker.in_flight, caller)
+    {:noreply, Enum.reduce(tickets, %{worker | in_flight: in_flight}, &caller_died/2)}
   end
 
-  def handle_info({:stevedore_cancel, job}, worker) do
-    with {:ok, id} <- InFlight.id(worker.in_flight, job), do: command(worker, Protocol.cancel(id))
+  def handle_info({:stevedore_cancel, _id, _ref} = message, worker),
+    do: find(message, worker, true)
+
+  def handle_info({:stevedore_abandon, _id, _ref} = message, worker),
+    do: find(message, worker, true)
+
+  def handle_info({:stevedore_passed_on, message}, worker), do: find(message, worker, false)
+
+  def handle_info({:stevedore_seek, id, ref, from, tag}, worker) do
+    send(from, {tag, self(), InFlight.fetch(worker.in_flight, id, ref) != :error})
     {:noreply, worker}
   end
 
-  def handle_info({:stevedore_abandon, job}, worker) do
-    case InFlight.id(worker.in_flight, job) do
-      {:ok, id} -> {:noreply, abandon(worker, id)}
+  # Its caller has waited for all its limits, and a second: the process keeps none of them, and cannot be asked.
+  # But a job that came from another worker has its limits from then.
+  def handle_info({:stevedore_overdue, id, limit} = message, worker) do
+    with {:ok, ticket} <- InFlight.fetch(worker.in_flight, id),
+         left when left > 0 <- Ticket.left_since_move(ticket, limit) do
+      _timer = Process.send_after(self(), message, left)
+      {:noreply, worker}
+    else
       :error -> {:noreply, worker}
+      _none -> stop({:planned, :unresponsive}, worker)
     end
   end
 
@@ -118,9 +166,36 @@ defmodule Stevedore.Worker do
     stop({:port_closed, reason}, worker)
   end
 
+  def handle_info(:balance, worker), do: {:noreply, balance(%{worker | balancing: false})}
+
+  def handle_info({:wear, _sign} = message, %{phase: :ready} = worker) do
+    case Wear.check(worker.wear, message, worker.in_flight, worker.os_pid) do
+      {:worn, why, wear} -> {:noreply, ask_for_replacement(why, %{worker | wear: wear})}
+      {:kill, why} -> stop({:planned, why}, worker)
+      {:fine, wear} -> {:noreply, %{worker | wear: wear}}
+    end
+  end
+
+  def handle_info(:recycle_failed, worker) do
+    {:noreply, %{worker | wear: worker.wear && Wear.go_on(worker.wear)}}
+  end
+
+  def handle_info({:retire, _grace}, %{phase: :wounded} = worker),
+    do: {:noreply, %{worker | replaced: true}}
+
+  def handle_info({:retire, _grace}, %{phase: :draining} = worker), do: {:noreply, worker}
+
+  def handle_info({:retire, grace}, worker) do
+    options = %{worker.options | drain_timeout: grace}
+    {:stop, {:shutdown, :retired}, %{worker | options: options}}
+  end
+
+  def handle_info(:replaced, worker), do: after_change(%{worker | replaced: true})
+  def handle_info(:wounded_long_enough, worker), do: stop({:planned, :stuck_job}, worker)
+
   def handle_info(:boot, %{port: nil} = worker) do
-    case open(worker.options) do
-      {:ok, port} -> {:noreply, say_hello(port, worker)}
+    case Boot.open(worker) do
+      {:ok, worker} -> {:noreply, Boot.say_hello(worker)}
       {:error, reason} -> stop({:not_opened, reason}, worker)
     end
   end
@@ -135,114 +210,163 @@ defmodule Stevedore.Worker do
 
   def handle_info(_other, worker), do: {:noreply, worker}
 
-  ## The start
-
-  defp open(options) do
-    {command, settings} = Launch.port(options)
-    {:ok, Port.open(command, settings)}
-  rescue
-    error in [ErlangError, ArgumentError] -> {:error, Map.get(error, :original, :badarg)}
-  end
-
-  defp say_hello(port, worker) do
-    {:os_pid, os_pid} = Port.info(port, :os_pid) || {:os_pid, nil}
-    worker = %{worker | port: port, os_pid: os_pid, started_at: System.monotonic_time()}
-    Telemetry.worker_start(metadata(worker))
-    command(worker, Protocol.requests([{@hello_id, Protocol.encode_call("hello", nil)}]))
-    _timer = Process.send_after(self(), :boot_timeout, worker.options.boot_timeout)
-    worker
-  end
-
-  defp become_ready({:ok, %{"protocol" => version} = hello, _receipt}, worker) do
-    if version == Protocol.version() do
-      Telemetry.worker_ready(worker.started_at, Map.put(metadata(worker), :hello, hello))
-      pool = worker.options.name
-      load = Roster.join(pool, facts(worker, hello))
-      Manager.worker_ready(pool)
-      {:ok, %{worker | phase: :ready, load: load}}
-    else
-      {:stop, {:protocol_version, version}}
-    end
-  end
-
-  defp become_ready({:error, kind, details, _receipt}, _worker) do
-    {:stop, {:hello_refused, kind, details}}
-  end
-
-  defp become_ready(_other, _worker), do: {:stop, {:malformed, "hello"}}
-
-  defp facts(worker, hello) do
-    %{os_pid: worker.os_pid, version: hello["version"], threads: hello["threads"]}
-  end
-
   ## Calls
 
-  # One frame for all calls that are waiting; a call that is large goes alone, so that it holds up no
-  # other and a frame never exceeds its limit.
-  defp drain(worker, in_flight, calls, _bytes, 0), do: write(worker, in_flight, calls)
+  # What is in flight has changed: tell callers, and see whether there is something to do about it.
+  defp after_change(%{phase: :ready, load: {loads, place}} = worker) do
+    size = InFlight.size(worker.in_flight)
+    :ok = :atomics.put(loads, place, size)
 
-  defp drain(worker, in_flight, calls, bytes, left) do
-    receive do
-      {:stevedore_call, body, job} ->
-        {id, in_flight} = accept(in_flight, job)
-
-        case bytes + Protocol.element_size(body) do
-          bytes when bytes <= @batch_bytes ->
-            drain(worker, in_flight, [{id, body} | calls], bytes, left - 1)
-
-          _too_many ->
-            in_flight = write(worker, in_flight, calls)
-            drain(worker, in_flight, [{id, body}], batch_size(body), left - 1)
-        end
-    after
-      0 -> write(worker, in_flight, calls)
-    end
-  end
-
-  defp batch_size(body), do: Protocol.batch_overhead() + Protocol.element_size(body)
-
-  defp write(worker, in_flight, calls) do
-    command(worker, Protocol.requests(calls))
-    in_flight
-  end
-
-  defp accept(in_flight, job) do
-    in_flight = know_caller(in_flight, job.owner)
-    id = InFlight.next_id(in_flight)
-    {id, InFlight.put(in_flight, id, job)}
-  end
-
-  defp know_caller(in_flight, pid) do
-    if InFlight.caller?(in_flight, pid) do
-      in_flight
+    if size > worker.threads and not worker.balancing do
+      _timer = Process.send_after(self(), :balance, @balance_after)
+      {:noreply, %{worker | balancing: true}}
     else
-      _monitor = Process.monitor(pid)
-      InFlight.add_caller(in_flight, pid)
+      {:noreply, worker}
     end
   end
 
-  defp publish_load(%{load: nil} = worker), do: worker
+  defp after_change(%{phase: :ready, alone: %Ticket{}} = worker) do
+    done? = worker.in_flight.taken > 0 and InFlight.size(worker.in_flight) == 0
 
-  defp publish_load(%{load: {loads, place}} = worker) do
-    :ok = :atomics.put(loads, place, InFlight.size(worker.in_flight))
+    if done?,
+      do: {:stop, {:shutdown, :done}, worker},
+      else: {:noreply, worker}
+  end
+
+  defp after_change(%{phase: :wounded} = worker) do
+    %{tickets: tickets} = worker.in_flight
+    neighbours = Enum.count(tickets, fn {id, _ticket} -> id not in worker.stuck end)
+
+    if neighbours == 0 and (worker.replaced or worker.alone != nil),
+      do: stop({:planned, :stuck_job}, worker),
+      else: {:noreply, worker}
+  end
+
+  defp after_change(worker), do: {:noreply, worker}
+
+  # Jobs that wait here while threads elsewhere have nothing to do are taken back and handed over. Looked for
+  # by the worker that has too many, every few ms as long as it has: that costs nothing while all is well.
+  defp balance(%{phase: :ready, load: {_loads, _place}} = worker) do
+    waiting = InFlight.size(worker.in_flight) - worker.threads
+    elsewhere = if waiting > 0, do: Roster.idle_elsewhere(worker.pool), else: 0
+
+    cond do
+      waiting <= 0 -> worker
+      elsewhere == 0 or worker.controls != %{} -> balance_later(worker)
+      true -> worker |> take_back(min(waiting, elsewhere), :balance) |> balance_later()
+    end
+  end
+
+  defp balance(worker), do: worker
+
+  defp balance_later(worker) do
+    _timer = Process.send_after(self(), :balance, @balance_after)
+    %{worker | balancing: true}
+  end
+
+  @doc "Asks the process for jobs that have not started (PROTOCOL §6); they move on when it answers."
+  @spec take_back(t, non_neg_integer | :all, atom) :: t
+  def take_back(worker, :all, why), do: take_back(worker, @all, why)
+
+  def take_back(worker, count, why) do
+    {:ok, _ready, settings} = Roster.lookup(worker.pool)
+    id = Roster.next_id(settings)
+    command(worker, Protocol.requests([Protocol.plain_call(id, "take_back", count)]))
+    %{worker | controls: Map.put(worker.controls, id, why)}
+  end
+
+  defp taken_back({:ok, ids, _receipt}, why, worker) when is_list(ids) do
+    {tickets, in_flight} =
+      Enum.flat_map_reduce(ids, worker.in_flight, fn id, in_flight ->
+        case InFlight.take(in_flight, id) do
+          {ticket, in_flight} -> {[ticket], in_flight}
+          :error -> {[], in_flight}
+        end
+      end)
+
+    worker = %{worker | in_flight: in_flight}
+    {:noreply, worker} = publish(worker)
+    :ok = Dispatch.move(tickets, why)
+    # An answer has room for so many.
+    if tickets == [] or worker.phase == :ready,
+      do: {:ok, worker},
+      else: {:ok, take_back(worker, :all, why)}
+  end
+
+  defp taken_back(_other, _why, worker), do: {:ok, worker}
+
+  # So that what is handed over does not come back.
+  defp publish(%{phase: :ready} = worker), do: after_change(worker)
+  defp publish(worker), do: {:noreply, worker}
+
+  defp ask_for_replacement(why, worker) do
+    Manager.recycle(worker.pool, self(), why)
     worker
   end
 
-  defp caller_died({id, job}, worker) do
-    error = %Error{kind: :cancelled, message: "its caller died", op: job.op, pool: job.pool}
-    Telemetry.job_exception(job, %{error | worker: self()})
-    abandon(worker, id)
+  ## Cancelling
+
+  # Whoever looks for a job that has moved on comes here first.
+  defp find({_what, id, ref} = message, worker, pass_on?) do
+    case InFlight.fetch(worker.in_flight, id, ref) do
+      {:ok, ticket} ->
+        {:noreply, do_to(message, ticket, worker)}
+
+      :error when worker.alone != nil and worker.in_flight.taken == 0 ->
+        find_later(message, worker)
+
+      :error when pass_on? ->
+        pass_on(message, worker) && {:noreply, worker}
+
+      :error ->
+        {:noreply, worker}
+    end
   end
 
-  defp abandon(worker, id) do
+  # A worker that is there for one job has not taken it yet.
+  defp find_later(message, worker) do
+    _timer = Process.send_after(self(), {:stevedore_passed_on, message}, @find_after)
+    {:noreply, worker}
+  end
+
+  @doc "Sends a message about a job that is not here to where it may have gone."
+  @spec pass_on(tuple, t) :: :ok
+  def pass_on(message, worker) do
+    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(worker.pool) do
+      for {pid, _place, _threads} <- workers,
+          pid != self(),
+          do: send(pid, {:stevedore_passed_on, message})
+    end
+
+    with pid when is_pid(pid) <- Dispatcher.whereis(worker.pool), do: send(pid, message)
+    :ok
+  end
+
+  defp do_to({:stevedore_cancel, id, _ref}, ticket, worker) do
     command(worker, Protocol.cancel(id))
-    %{worker | in_flight: InFlight.abandon(worker.in_flight, id)}
+    %{worker | in_flight: InFlight.put(worker.in_flight, %{ticket | cancelled: true})}
   end
 
-  # As a message, not by Port.command/2: that waits for the port's lock, which is taken while replies are
-  # read, and so puts the two directions one after the other. A port that has just ended swallows it; its
-  # exit_status or EXIT is on the way and says more. One that is busy suspends this process all the same.
-  defp command(worker, frame) do
+  defp do_to({:stevedore_abandon, _id, _ref}, ticket, worker), do: abandon(ticket, worker)
+
+  defp caller_died(ticket, worker) do
+    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: ticket.pool}
+    Telemetry.job_exception(ticket, %{error | worker: self()})
+    abandon(ticket, worker)
+  end
+
+  defp abandon(ticket, worker) do
+    command(worker, Protocol.cancel(ticket.id))
+    %{worker | in_flight: InFlight.abandon(worker.in_flight, ticket)}
+  end
+
+  @doc """
+  Writes a frame. As a message, not by Port.command/2: that waits for the port's lock, which is taken while
+  replies are read, and so puts the two directions one after the other. A port that has just ended swallows
+  it; its exit_status or EXIT is on the way and says more. One that is busy suspends this process all the same.
+  """
+  @spec command(t, iodata) :: :ok
+  def command(worker, frame) do
     send(worker.port, {self(), {:command, frame}})
     :ok
   end
@@ -260,8 +384,8 @@ defmodule Stevedore.Worker do
   # Up to the first message that is something else.
   defp deliver([message | messages] = all, in_flight) do
     with {:reply, id} <- Protocol.route(message),
-         {job, in_flight} <- InFlight.take(in_flight, id) do
-      send(job.ref, {job.ref, message})
+         {ticket, in_flight} <- InFlight.take(in_flight, id) do
+      send(ticket.ref, {ticket.ref, message})
       deliver(messages, in_flight)
     else
       _other -> {all, in_flight}
@@ -270,7 +394,7 @@ defmodule Stevedore.Worker do
 
   defp deliver([], in_flight), do: {[], in_flight}
 
-  defp receive_each([], worker), do: {:noreply, publish_load(worker)}
+  defp receive_each([], worker), do: after_change(worker)
 
   defp receive_each([message | messages], worker) do
     case receive_one(Protocol.route(message), message, worker) do
@@ -279,15 +403,23 @@ defmodule Stevedore.Worker do
     end
   end
 
-  defp receive_one({:reply, @hello_id}, message, %{phase: :booting} = worker) do
-    become_ready(Protocol.decode_reply(message), worker)
+  defp receive_one({:reply, Boot.hello_id()}, message, %{phase: :booting} = worker) do
+    Boot.become_ready(Protocol.decode_reply(message), worker)
   end
 
-  defp receive_one({:reply, id}, _message, _worker), do: {:stop, {:unknown_id, id}}
+  defp receive_one({:reply, id}, message, worker) do
+    case Map.pop(worker.controls, id) do
+      {nil, _controls} ->
+        {:stop, {:unknown_id, id}}
+
+      {why, controls} ->
+        taken_back(Protocol.decode_reply(message), why, %{worker | controls: controls})
+    end
+  end
 
   defp receive_one({:progress, id, done, total}, message, worker) do
-    with {:ok, job} <- InFlight.fetch(worker.in_flight, id) do
-      report_progress(job, done, total, message)
+    with {:ok, ticket} <- InFlight.fetch(worker.in_flight, id) do
+      report_progress(ticket, done, total, message)
       {:ok, worker}
     else
       :error -> {:stop, {:unknown_id, id}}
@@ -299,129 +431,95 @@ defmodule Stevedore.Worker do
     {:ok, worker}
   end
 
+  defp receive_one({:stuck, id, ran_us, stack}, _message, worker) do
+    case InFlight.fetch(worker.in_flight, id) do
+      {:ok, ticket} -> {:ok, wound(ticket, ran_us, stack, worker)}
+      :error -> {:stop, {:unknown_id, id}}
+    end
+  end
+
   defp receive_one({:bye, _reason}, _message, %{phase: :draining} = worker), do: {:ok, worker}
   defp receive_one({:bye, reason}, _message, _worker), do: {:stop, {:bye, reason}}
   defp receive_one(:malformed, message, _worker), do: {:stop, {:malformed, beginning(message)}}
 
-  defp report_progress(%Job{on_progress: nil}, _done, _total, _message), do: :ok
+  defp report_progress(%Ticket{on_progress: nil}, _done, _total, _message), do: :ok
 
-  defp report_progress(%Job{on_progress: :caller, ref: ref}, _, _, message),
+  defp report_progress(%Ticket{on_progress: :caller, ref: ref}, _, _, message),
     do: send(ref, {ref, message})
 
-  defp report_progress(%Job{on_progress: pid, ref: ref}, done, total, _message) do
+  defp report_progress(%Ticket{on_progress: pid, ref: ref}, done, total, _message) do
     send(pid, {:stevedore_progress, ref, done, total})
   end
 
-  defp log_metadata(worker, nil), do: [domain: [:stevedore], stevedore_pool: worker.options.name]
+  defp log_metadata(worker, nil), do: [domain: [:stevedore], stevedore_pool: worker.pool]
 
   defp log_metadata(worker, id) do
     case InFlight.fetch(worker.in_flight, id) do
-      {:ok, job} -> [stevedore_op: job.op, stevedore_job: job.ref] ++ log_metadata(worker, nil)
-      :error -> log_metadata(worker, nil)
+      {:ok, %Ticket{op: op, ref: ref}} ->
+        [stevedore_op: op, stevedore_job: ref] ++ log_metadata(worker, nil)
+
+      :error ->
+        log_metadata(worker, nil)
     end
   end
 
   defp beginning(bytes), do: bytes |> binary_part(0, min(32, byte_size(bytes))) |> :binary.copy()
 
-  ## The end
+  ## A job that will not stop
 
-  # Before it was ready its end is a failed start: the Manager wants to know what to tell.
-  defp stop(reason, %{phase: :booting} = worker) do
-    {:stop, {:shutdown, boot_error(reason, worker.options)}, worker}
+  # Its caller has waited long enough. The thread is lost, and with it the process; but not the other jobs.
+  defp wound(ticket, ran_us, stack, worker) do
+    :ok = Ticket.settle(ticket, stuck_error(ticket, ran_us, stack))
+    Dispatcher.note_death(worker.pool, ticket)
+    in_flight = InFlight.abandon(worker.in_flight, ticket)
+    leave(%{worker | in_flight: in_flight, stuck: MapSet.put(worker.stuck, ticket.id)})
   end
 
-  defp stop(reason, worker), do: {:stop, reason, worker}
+  defp leave(%{phase: :ready} = worker) do
+    :ok = Roster.leave(worker.pool, self())
+    if worker.alone == nil, do: Manager.wounded(worker.pool, self())
+    Telemetry.worker_wounded(metadata(worker), InFlight.size(worker.in_flight))
+    _timer = Process.send_after(self(), :wounded_long_enough, worker.options.drain_timeout)
+    take_back(%{worker | phase: :wounded, load: nil}, :all, :wounded)
+  end
 
-  defp boot_error(reason, options) do
-    path = Launch.executable(options)
+  defp leave(worker), do: worker
+
+  defp stuck_error(%Ticket{cancelled: cancelled} = ticket, ran_us, stack) do
+    {kind, why} = if cancelled, do: {:cancelled, "cancelled"}, else: {:timed_out, "out of time"}
+    waited = 1_000 * Ticket.waited_ms(ticket, System.monotonic_time())
 
     %Error{
-      kind: :unavailable,
-      message: "a worker could not start: " <> Launch.boot_failure(reason, path),
-      pool: options.name,
-      details: %{reason: reason, executable: path}
+      kind: kind,
+      message:
+        "#{why}, but would not stop within kill_after; its worker will be killed#{at(stack)}",
+      worker: self(),
+      receipt: %{queued_us: max(0, waited - ran_us), ran_us: ran_us, cpu_us: 0},
+      details: %{"clock" => "kill_after", "stack" => stack}
     }
   end
 
+  defp at([]), do: ""
+  defp at(stack), do: "; it is in #{stack |> Enum.take(3) |> Enum.join(" < ")}"
+
+  ## The end
+
+  # Before it was ready its end is a failed start: who started it wants to know what to tell.
+  defp stop(reason, %{phase: :booting} = worker) do
+    {:stop, {:shutdown, Boot.error(reason, worker.options)}, worker}
+  end
+
+  # Said, settled and counted by ending.ex: no crash report.
+  defp stop({:planned, _why} = reason, worker), do: {:stop, {:shutdown, reason}, worker}
+  defp stop(reason, worker), do: {:stop, {:shutdown, {:died, reason}}, worker}
+
   @impl true
   def terminate(_reason, %{port: nil}), do: :ok
+  def terminate(reason, worker), do: Ending.terminate(reason, worker, &handle_info/2)
 
-  def terminate(reason, worker) do
-    worker = finish(reason, worker)
-    refuse_waiting()
-    in_flight = InFlight.size(worker.in_flight)
-
-    Telemetry.worker_stop(
-      worker.started_at,
-      in_flight,
-      Map.put(metadata(worker), :reason, reason)
-    )
-  end
-
-  defp finish(reason, %{phase: :ready} = worker) when reason in [:normal, :shutdown] do
-    :ok = Roster.leave(worker.options.name, self())
-    grace = worker.options.drain_timeout
-    command(worker, Protocol.stop(grace))
-    deadline = System.monotonic_time(:millisecond) + grace + @end_grace
-    # Its place may be another worker's from now on.
-    await_end(%{worker | phase: :draining, load: nil}, deadline)
-  end
-
-  defp finish(_reason, worker), do: kill(worker)
-
-  # Everything goes on as usual (replies find their callers, new calls are answered `unavailable`)
-  # until the process has ended.
-  defp await_end(worker, deadline) do
-    receive do
-      message ->
-        case handle_info(message, worker) do
-          {:noreply, worker} -> await_end(worker, deadline)
-          {:stop, {:port_exited, _status}, worker} -> worker
-          {:stop, _reason, worker} -> kill(worker)
-        end
-    after
-      max(0, deadline - System.monotonic_time(:millisecond)) -> kill(worker)
-    end
-  end
-
-  # Closing a port kills nothing. The OS process leads its own process group, and its id is certain to
-  # be its own only while the port is open.
-  defp kill(%{port: port} = worker) do
-    if Port.info(port) do
-      command = "kill -s KILL -- -#{worker.os_pid}"
-      _ = System.cmd("/bin/sh", ["-c", command], stderr_to_stdout: true)
-      await_death(port)
-    end
-
-    worker
-  end
-
-  # When a worker has terminated its process is gone, not just going.
-  defp await_death(port) do
-    receive do
-      {^port, {:exit_status, _status}} -> true
-      {:EXIT, ^port, _reason} -> true
-    after
-      @kill_grace -> Port.close(port)
-    end
-  rescue
-    ArgumentError -> true
-  end
-
-  # What is still in the mailbox never got to the port.
-  defp refuse_waiting do
-    receive do
-      {:stevedore_call, _body, job} ->
-        send(job.ref, {job.ref, :refused})
-        refuse_waiting()
-    after
-      0 -> :ok
-    end
-  end
-
-  defp metadata(worker) do
-    %{pool: worker.options.name, worker: self(), os_pid: worker.os_pid}
-  end
+  @doc false
+  @spec metadata(t) :: map
+  def metadata(worker), do: %{pool: worker.pool, worker: self(), os_pid: worker.os_pid}
 
   # Crash reports say how many jobs there were, not what was in them.
   @impl true

@@ -14,9 +14,9 @@ defmodule Stevedore.WorkerSupervisor do
   end
 
   @doc "Starts a worker, which does nothing until it is told to boot."
-  @spec start_worker(map) :: pid
-  def start_worker(options) do
-    {:ok, pid} = DynamicSupervisor.start_child(name(options.name), {Worker, options})
+  @spec start_worker(map, Worker.role()) :: pid
+  def start_worker(options, role \\ :pool) do
+    {:ok, pid} = DynamicSupervisor.start_child(name(options.name), {Worker, {options, role}})
     pid
   end
 

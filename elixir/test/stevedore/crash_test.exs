@@ -8,7 +8,7 @@ defmodule Stevedore.CrashTest do
     test "its callers are told at once and the pool serves again" do
       pool = start_pool!(workers: 1)
       [{_pid, os_pid}] = workers(pool)
-      jobs = for _ <- 1..3, do: Stevedore.async(pool, "sleep", %{ms: 60_000})
+      jobs = occupy!(pool, 2)
       kill!(os_pid)
 
       for job <- jobs do
@@ -24,12 +24,12 @@ defmodule Stevedore.CrashTest do
 
     test "jobs of other workers go on" do
       pool = start_pool!(workers: 2, threads: 1)
-      jobs = for _ <- 1..2, do: Stevedore.async(pool, "sleep", %{ms: 300})
-      [victim, survivor] = jobs
+      [victim, survivor] = occupy!(pool, 2)
       {_pid, os_pid} = List.keyfind(workers(pool), victim.worker, 0)
       kill!(os_pid)
       assert {:error, %Error{kind: :lost}} = Stevedore.await(victim)
-      assert {:ok, _} = Stevedore.await(survivor)
+      assert Stevedore.yield(survivor, 0) == nil
+      assert [{:error, %Error{kind: :cancelled}}] = cancel_all([survivor])
     end
 
     test "again and again: every call has an answer, and the pool outlives it" do
@@ -155,30 +155,5 @@ defmodule Stevedore.CrashTest do
         Stevedore.start_link(pool_options(workers: 0))
       end
     end
-  end
-
-  test "when no worker is ready, callers wait as long as they want to, and hear why" do
-    directory = Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
-    File.mkdir_p!(directory)
-    on_exit(fn -> File.rm_rf!(directory) end)
-    program = Path.join(directory, "worker")
-    File.cp!(Fixture.path("never_answers"), program)
-    pool = start_pool!(executable: program, drain_timeout: 0, backoff_min: 10, backoff_max: 10)
-
-    [{pid, os_pid}] = workers(pool)
-    monitor = Process.monitor(pid)
-    File.rm!(program)
-    kill!(os_pid)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}
-
-    assert {:error, %Error{kind: :unavailable} = error} =
-             Stevedore.call(pool, "ping", nil, queue_timeout: 50)
-
-    assert error.message =~ "no worker program"
-
-    # Until there is one again: this one dies of its first call, so that it is not waited for.
-    File.cp!(Fixture.path("crashes_mid_job"), program <> ".new")
-    File.rename!(program <> ".new", program)
-    assert {:error, %Error{kind: :lost}} = Stevedore.call(pool, "ping", nil)
   end
 end

@@ -30,7 +30,19 @@ defmodule Stevedore.OptionsTest do
       queue_timeout: nil,
       max_frame: 1,
       boot_timeout: :infinity,
-      drain_timeout: -1
+      drain_timeout: -1,
+      kill_after: :infinity,
+      kill_after: 0,
+      circuit: 0,
+      quarantine: nil,
+      quarantine: true,
+      quarantine: [deaths: 3],
+      quarantine: [deaths: 0, window: 1, for: 1],
+      max_jobs: 0,
+      max_age: :infinity,
+      max_idle: 1.5,
+      max_rss: 1,
+      kill_rss: -1
     ]
 
     for {key, value} <- wrong do
@@ -47,7 +59,13 @@ defmodule Stevedore.OptionsTest do
           timeout: :infinity,
           env: %{"A" => "1", "B" => false},
           env: [{"A", ""}],
-          plugins: ["a.so", "b.so"]
+          plugins: ["a.so", "b.so"],
+          quarantine: false,
+          quarantine: [for: 1, deaths: 2, window: 3],
+          max_jobs: nil,
+          max_jobs: 1,
+          kill_rss: 1_048_576,
+          drain_timeout: 0
         ] do
       assert %{^key => ^value} = Options.pool!([{:name, Pool}, {key, value}])
     end
@@ -78,6 +96,42 @@ defmodule Stevedore.OptionsTest do
     end
   end
 
+  test "what a worker is sent, and when its caller gives up" do
+    pool = Options.pool!(name: Pool, timeout: 7, queue_timeout: 20, kill_after: 300)
+    defaults = Options.call_defaults(pool)
+    # And a second.
+    assert defaults.limit == 1_327
+    assert sent(defaults) == %{timeout: 7, queue_timeout: 20}
+
+    call = Options.call!([kill_after: 4_000, priority: 9], defaults)
+    assert call.limit == 5_027
+    assert sent(call) == %{timeout: 7, queue_timeout: 20, kill_after: 4_000, priority: 9}
+
+    for endless <- [:timeout, :queue_timeout] do
+      call = Options.call!([{endless, :infinity}], defaults)
+      assert call.limit == :infinity
+      refute is_map_key(sent(call), endless)
+    end
+  end
+
+  defp sent(%{wire: wire}), do: :erlang.binary_to_term(<<131, wire::binary>>)
+
+  test "the options of a restart go over the pool's, if they may change" do
+    pool = Options.pool!(name: Pool, plugins: ["a.so"])
+    assert Options.restart!([], pool) == %{pool | generation: 1}
+    assert %{plugins: ["b.so"], workers: 2} = Options.restart!([plugins: ["b.so"]], pool)
+
+    for {key, value} <- [workers: 3, name: Other, max_queue: 5, quarantine: false] do
+      assert_raise ArgumentError, ~r/cannot change #{inspect(key)}/, fn ->
+        Options.restart!([{key, value}], pool)
+      end
+    end
+
+    assert_raise ArgumentError, ~r/:threads must be .* got: 0/, fn ->
+      Options.restart!([threads: 0], pool)
+    end
+  end
+
   test "the options of a stream are its own and those of its calls" do
     assert {%{ordered: false, max_concurrency: nil}, [timeout: 5]} =
              Options.stream!(ordered: false, timeout: 5)
@@ -89,7 +143,8 @@ defmodule Stevedore.OptionsTest do
 
   test "the docs mention every option with its default" do
     docs = Options.docs(:pool)
-    for key <- Map.keys(Options.pool!(name: Pool)), do: assert(docs =~ "`:#{key}`")
+    keys = Map.keys(Options.pool!(name: Pool)) -- [:directory, :generation]
+    for key <- keys, do: assert(docs =~ "`:#{key}`")
     assert docs =~ "default: `30000`"
     assert Options.docs(:call) =~ "default: the pool's `:timeout`"
   end

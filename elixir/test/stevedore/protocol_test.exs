@@ -4,7 +4,11 @@ defmodule Stevedore.ProtocolTest do
   alias Stevedore.Protocol
 
   defp call(id, op, args, options \\ []),
-    do: {id, Protocol.encode_call(op, args, Protocol.encode_options(options))}
+    do: %{
+      id: id,
+      body: Protocol.encode_call(op, args),
+      options: Protocol.encode_options(options)
+    }
 
   defp frame(calls), do: calls |> Protocol.requests() |> IO.iodata_to_binary()
   defp decode(frame), do: :erlang.binary_to_term(frame, [:safe])
@@ -42,8 +46,30 @@ defmodule Stevedore.ProtocolTest do
       assert {:call, 7, "op", nil, %{timeout: 5, priority: 0}} ==
                decode(frame([call(7, "op", nil, options)]))
 
-      all = [timeout: 2_147_483_647, queue_timeout: 1, progress: 100, priority: 9]
+      all = [
+        timeout: 2_147_483_647,
+        queue_timeout: 1,
+        kill_after: 2_147_483_647,
+        progress: 100,
+        priority: 9
+      ]
+
       assert {:call, 7, "op", nil, Map.new(all)} == decode(frame([call(7, "op", nil, all)]))
+    end
+
+    test "a job that moves has another queue_timeout, and all else as before" do
+      all = [timeout: 5, queue_timeout: 1_000, kill_after: 7, progress: 100, priority: 9]
+
+      for options <- [all, [queue_timeout: 1_000], [priority: 1, queue_timeout: 1_000]] do
+        moved = options |> Protocol.encode_options() |> Protocol.put_queue_timeout(3)
+        expected = Map.new(Keyword.put(options, :queue_timeout, 3))
+        assert decode(<<131, moved::binary>>) == expected
+      end
+    end
+
+    test "a plain call has no options" do
+      assert decode(frame([Protocol.plain_call(0, "hello", nil)])) ==
+               {:call, 0, "hello", nil, %{}}
     end
 
     test "several calls, the last one first, are a batch of them in order (PROTOCOL §3)" do
@@ -55,12 +81,12 @@ defmodule Stevedore.ProtocolTest do
 
     test "sizes are those of the frames, for small and large arguments" do
       for size <- [0, 10, 4_000, 5_000, 100_000] do
-        {_id, body} = call = call(1, "op", :binary.copy("x", size))
+        call = call(1, "op", :binary.copy("x", size), timeout: 5, priority: 9)
         alone = byte_size(frame([call]))
-        assert Protocol.call_size(body) == alone
+        assert Protocol.call_size(call.body, call.options) == alone
 
         assert byte_size(frame([call, call])) ==
-                 Protocol.batch_overhead() + 2 * Protocol.element_size(body)
+                 Protocol.batch_overhead() + 2 * Protocol.element_size(call)
       end
     end
 
@@ -126,6 +152,8 @@ defmodule Stevedore.ProtocolTest do
       for {message, routed} <- [
             {{:log, :info, "text"}, {:log, :info, "text", nil}},
             {{:log, :error, "text", 5}, {:log, :error, "text", 5}},
+            {{:stuck, 5, 1_000, ["f+0x1 (m)"]}, {:stuck, 5, 1_000, ["f+0x1 (m)"]}},
+            {{:stuck, 5, 1_000, []}, {:stuck, 5, 1_000, []}},
             {{:bye, :stop}, {:bye, :stop}},
             {{:bye, :eof}, {:bye, :eof}}
           ] do
@@ -141,6 +169,10 @@ defmodule Stevedore.ProtocolTest do
             {:progress, 1, :half, 2},
             {:log, :notice, "text"},
             {:log, :info, :text},
+            {:stuck, nil, 1_000, []},
+            {:stuck, 5, 1_000},
+            {:stuck, 5, 1_000, "f"},
+            {:stuck, 5, :long, []},
             {:bye, :bye},
             {:hello, 1}
           ] do

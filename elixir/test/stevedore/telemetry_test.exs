@@ -10,9 +10,9 @@ defmodule Stevedore.TelemetryTest do
     {:ok, 1} = Stevedore.await(job)
 
     ref = job.ref
-    assert_received {:event, [:job, :start], started, %{op: "echo", job: ^ref, worker: worker}}
+    assert_received {:event, [:job, :start], started, %{op: "echo", job: ^ref}}
+    assert_received {:event, [:job, :stop], measured, %{op: "echo", job: ^ref, worker: worker}}
     assert worker == job.worker
-    assert_received {:event, [:job, :stop], measured, %{op: "echo", job: ^ref, worker: ^worker}}
     assert %{duration: _, queue_time: _, run_time: _, cpu_time: _} = measured
     assert measured.monotonic_time - measured.duration == started.monotonic_time
     refute_received {:event, _, _, _}
@@ -64,6 +64,7 @@ defmodule Stevedore.TelemetryTest do
       [:pool, :stop],
       [:worker, :start],
       [:worker, :ready],
+      [:worker, :draining],
       [:worker, :stop]
     ]
 
@@ -80,14 +81,17 @@ defmodule Stevedore.TelemetryTest do
 
     kill!(os_pid)
 
-    assert_receive {:event, [:worker, :stop], %{in_flight: 0},
-                    %{worker: ^pid, reason: {:port_exited, 137}}}
+    # Its port may have ended before its exit status was known.
+    assert_receive {:event, [:worker, :stop], %{in_flight: 0}, %{worker: ^pid} = stopped}
+    assert %{cause: cause, reason: reason, crash: nil} = stopped
+    assert {cause, reason} == {:kill, {:port_exited, 137}} or cause == :port_closed
 
-    assert_receive {:event, [:pool, :restart], %{delay_ms: 0}, %{reason: {:port_exited, 137}}}
+    assert_receive {:event, [:pool, :restart], %{delay_ms: 0}, %{cause: ^cause}}
     assert_receive {:event, [:worker, :ready], _, %{worker: other}}
 
     :ok = stop_supervised(pool)
-    assert_received {:event, [:worker, :stop], _, %{worker: ^other, reason: :shutdown}}
+    assert_received {:event, [:worker, :draining], %{in_flight: 0}, %{worker: ^other}}
+    assert_received {:event, [:worker, :stop], _, %{worker: ^other, cause: :drained}}
     assert_received {:event, [:pool, :stop], _, %{reason: :shutdown}}
   end
 

@@ -48,11 +48,53 @@ defmodule Stevedore.PoolCase do
 
   def unique_name, do: Module.concat(Stevedore.Test, "Pool#{System.unique_integer([:positive])}")
 
+  @doc "A pool that has the ops of the fault plugin."
+  def start_fault_pool!(options \\ []), do: start_pool!([plugins: [plugin("fault")]] ++ options)
+
+  @doc "Starts a job and waits until it runs."
+  def start_running!(pool, op, args, options \\ []) do
+    job = Stevedore.async(pool, op, args, options)
+    eventually(fn -> job.id in running(pool) end)
+    job
+  end
+
+  @doc "The ids of the jobs that run in ready workers."
+  def running(pool) do
+    {:ok, %{workers: workers}} = Stevedore.stats(pool)
+    for %{native: %{"jobs" => jobs}} <- workers, %{"id" => id} <- jobs, do: id
+  end
+
+  @doc "Waits until it is so; for what no message tells."
+  def eventually(fun, tries \\ 2_000) do
+    cond do
+      result = fun.() -> result
+      tries == 0 -> ExUnit.Assertions.flunk("it has not come about in all that time")
+      true -> Process.sleep(5) && eventually(fun, tries - 1)
+    end
+  end
+
+  @doc "Starts `count` jobs that run until they are cancelled, and waits until they do."
+  def occupy!(pool, count, options \\ []) do
+    options = Keyword.merge([idempotent: false], options)
+    for _ <- 1..count//1, do: start_running!(pool, "sleep", %{ms: 60_000}, options)
+  end
+
+  @doc "Cancels jobs and takes their results."
+  def cancel_all(jobs) do
+    Enum.each(jobs, &Stevedore.cancel/1)
+    Enum.map(jobs, &Stevedore.await/1)
+  end
+
+  @doc "Waits until so many workers of the pool are ready."
+  def await_ready(pool, count), do: eventually(fn -> length(workers(pool)) == count end)
+
   @doc "The pids and OS process ids of the ready workers."
   def workers(pool),
     do: for(worker <- Stevedore.info(pool).workers, do: {worker.pid, worker.os_pid})
 
-  def kill!(os_pid), do: {_, 0} = System.cmd("kill", ["-KILL", "#{os_pid}"])
+  def kill!(os_pid, signal \\ "KILL") do
+    {_, 0} = System.cmd("kill", ["-#{signal}", "#{os_pid}"])
+  end
 
   def alive?(os_pid) do
     match?({_, 0}, System.cmd("kill", ["-0", "#{os_pid}"], stderr_to_stdout: true))

@@ -1,32 +1,24 @@
 defmodule Stevedore.Worker.InFlight do
   @moduledoc false
-  # Who waits for which id. Pure. Ids are a counter that wraps within the 31 bits of PROTOCOL §4.1
-  # and skips what is still in use: at a few hundred thousand jobs a second it wraps within hours,
-  # and a long job may outlast that.
-  #
-  # One map, because every call passes through here twice. To cancel a job, or to find those of a caller
-  # that died, it is looked through: that is rare, and what is in flight is bounded.
+  # Who waits for which id. Pure.
   #
   # Callers stay known, and monitored, after their last job until they die: a monitor per job would
   # interrupt each caller twice while it waits, which costs about as much as all the rest of a small
   # call.
 
-  alias Stevedore.Job
+  alias Stevedore.{Protocol, Ticket}
 
-  @last_id 2_147_483_647
+  # `taken`: how many jobs there have ever been.
+  defstruct tickets: %{}, callers: %{}, taken: 0
 
-  defstruct next: 0, jobs: %{}, callers: %{}
+  @type t :: %__MODULE__{
+          tickets: %{Protocol.id() => Ticket.t()},
+          callers: %{pid => true},
+          taken: non_neg_integer
+        }
 
-  @type id :: 0..2_147_483_647
-  @type t :: %__MODULE__{next: id, jobs: %{id => Job.t()}, callers: %{pid => true}}
-
-  @spec new(id) :: t
-  def new(first \\ 0), do: %__MODULE__{next: first}
-
-  @doc "The id that the next job gets."
-  @spec next_id(t) :: id
-  def next_id(%{next: id, jobs: jobs}) when not is_map_key(jobs, id), do: id
-  def next_id(in_flight), do: next_id(%{in_flight | next: following(in_flight.next)})
+  @spec new() :: t
+  def new, do: %__MODULE__{}
 
   @doc "Whether this caller has had a job here before, and so is monitored."
   @spec caller?(t, pid) :: boolean
@@ -37,48 +29,53 @@ defmodule Stevedore.Worker.InFlight do
   def add_caller(in_flight, pid),
     do: %{in_flight | callers: Map.put(in_flight.callers, pid, true)}
 
-  @doc "Adds a job under the id that `next_id/1` gave."
-  @spec put(t, id, Job.t()) :: t
-  def put(in_flight, id, job) do
-    %{in_flight | next: following(id), jobs: Map.put(in_flight.jobs, id, job)}
+  @doc "Adds a job, whose id must be free."
+  @spec add(t, Ticket.t()) :: t
+  def add(in_flight, ticket) do
+    tickets = Map.put(in_flight.tickets, ticket.id, ticket)
+    %{in_flight | tickets: tickets, taken: in_flight.taken + 1}
   end
 
-  @doc "Removes a job: its terminal reply is there."
-  @spec take(t, id) :: {Job.t(), t} | :error
+  @doc "Replaces what is known of a job."
+  @spec put(t, Ticket.t()) :: t
+  def put(in_flight, ticket) do
+    %{in_flight | tickets: Map.put(in_flight.tickets, ticket.id, ticket)}
+  end
+
+  @doc "Removes a job: its terminal reply is there, or it was taken back."
+  @spec take(t, Protocol.id()) :: {Ticket.t(), t} | :error
   def take(in_flight, id) do
-    case :maps.take(id, in_flight.jobs) do
-      {job, jobs} -> {job, %{in_flight | jobs: jobs}}
+    case :maps.take(id, in_flight.tickets) do
+      {ticket, tickets} -> {ticket, %{in_flight | tickets: tickets}}
       :error -> :error
     end
   end
 
-  @spec fetch(t, id) :: {:ok, Job.t()} | :error
-  def fetch(in_flight, id), do: Map.fetch(in_flight.jobs, id)
+  @spec fetch(t, Protocol.id()) :: {:ok, Ticket.t()} | :error
+  def fetch(in_flight, id), do: Map.fetch(in_flight.tickets, id)
 
-  @doc "The id of a job that somebody waits for."
-  @spec id(t, Job.t()) :: {:ok, id} | :error
-  def id(in_flight, %Job{ref: ref}) do
-    Enum.find_value(in_flight.jobs, :error, fn {id, job} ->
-      if job.ref == ref and job.owner, do: {:ok, id}
-    end)
+  @doc "The job of that id, if it is that very one."
+  @spec fetch(t, Protocol.id(), reference) :: {:ok, Ticket.t()} | :error
+  def fetch(in_flight, id, ref) do
+    case in_flight.tickets do
+      %{^id => %Ticket{ref: ^ref} = ticket} -> {:ok, ticket}
+      _other -> :error
+    end
   end
 
   @doc "Nobody waits for this job any more, but its id is in use until the terminal reply."
-  @spec abandon(t, id) :: t
-  def abandon(%{jobs: jobs} = in_flight, id) do
-    %{in_flight | jobs: Map.update!(jobs, id, &%{&1 | owner: nil, on_progress: nil})}
+  @spec abandon(t, Ticket.t()) :: t
+  def abandon(in_flight, ticket) do
+    put(in_flight, %{ticket | owner: nil, on_progress: nil, cancelled: true})
   end
 
   @doc "Forgets a caller, and returns the jobs that it had waited for."
-  @spec drop_caller(t, pid) :: {[{id, Job.t()}], t}
+  @spec drop_caller(t, pid) :: {[Ticket.t()], t}
   def drop_caller(in_flight, pid) do
-    jobs = for {id, %Job{owner: ^pid} = job} <- in_flight.jobs, do: {id, job}
-    {jobs, %{in_flight | callers: Map.delete(in_flight.callers, pid)}}
+    tickets = for {_id, %Ticket{owner: ^pid} = ticket} <- in_flight.tickets, do: ticket
+    {tickets, %{in_flight | callers: Map.delete(in_flight.callers, pid)}}
   end
 
   @spec size(t) :: non_neg_integer
-  def size(in_flight), do: map_size(in_flight.jobs)
-
-  defp following(@last_id), do: 0
-  defp following(id), do: id + 1
+  def size(in_flight), do: map_size(in_flight.tickets)
 end

@@ -2,19 +2,21 @@ defmodule Stevedore.Worker.Launch do
   @moduledoc false
   # Pool options → what Port.open is given, and what a failed start means, in words. Pure.
 
+  alias Stevedore.Confinement
+
   # Low and high mark of the port's queue. The driver's own (4 and 8 KiB) would suspend the worker
   # after one large frame.
   @busy_limits {1_048_576, 4_194_304}
 
-  @doc "The first and second argument of `Port.open/2`."
-  @spec port(map) :: {{:spawn_executable, charlist}, list}
-  def port(options) do
+  @doc "The first and second argument of `Port.open/2`, for a worker whose black box is to be at that path."
+  @spec port(map, Path.t()) :: {{:spawn_executable, charlist}, list}
+  def port(options, black_box) do
     settings = [
       :binary,
       :exit_status,
       packet: 4,
       busy_limits_port: @busy_limits,
-      args: args(options),
+      args: args(options, black_box),
       env: env(options.env)
     ]
 
@@ -27,11 +29,14 @@ defmodule Stevedore.Worker.Launch do
   def executable(%{executable: path}), do: Path.expand(path)
 
   @doc "The command line of the worker program."
-  @spec args(map) :: [String.t()]
-  def args(options) do
+  @spec args(map, Path.t()) :: [String.t()]
+  def args(options, black_box) do
     option("--threads", options.threads) ++
       option("--max-queue", options.max_queue) ++
       option("--max-frame", options.max_frame) ++
+      option("--kill-after", options.kill_after) ++
+      ["--black-box", black_box] ++
+      Confinement.args(options.confine) ++
       Enum.flat_map(options.plugins, &["--plugin", Path.expand(&1)]) ++
       options.args
   end
@@ -94,10 +99,12 @@ defmodule Stevedore.Worker.Launch do
   def exit_status(70), do: "exit code 70, a bug in the worker"
 
   def exit_status(71),
-    do: "exit code 71, the system refused threads or pipes: lower :threads or raise its limits"
+    do:
+      "exit code 71, the system refused what it needs to start: threads, pipes, or what :confine requires"
 
   def exit_status(74), do: "exit code 74, stdin or stdout failed"
   def exit_status(75), do: "exit code 75, ended by its own watchdog"
+  def exit_status(76), do: "exit code 76, an op or a library in it called exit()"
   def exit_status(77), do: "exit code 77, out of memory"
 
   def exit_status(status) when status > 128 do

@@ -1,46 +1,52 @@
 defmodule Stevedore.Worker.InFlightTest do
   use ExUnit.Case, async: true
 
-  alias Stevedore.Job
+  alias Stevedore.Ticket
   alias Stevedore.Worker.InFlight
 
-  @last 2_147_483_647
-
-  defp job, do: %Job{ref: make_ref(), pool: P, op: "op", owner: self(), started_at: 0}
-
-  defp put(in_flight, id, job),
-    do: in_flight |> InFlight.add_caller(job.owner) |> InFlight.put(id, job)
-
-  defp add(in_flight, job \\ job()) do
-    id = InFlight.next_id(in_flight)
-    {id, InFlight.put(in_flight, id, job)}
+  defp ticket(id) do
+    %Ticket{
+      id: id,
+      ref: make_ref(),
+      owner: self(),
+      pool: P,
+      op: "op",
+      body: "",
+      options: "",
+      started_at: 0,
+      start_by: :infinity
+    }
   end
 
-  test "a job is found by its id and by its reference until it is taken" do
-    job = job()
-    in_flight = InFlight.put(InFlight.new(), 0, job)
+  defp add_all(tickets), do: Enum.reduce(tickets, InFlight.new(), &InFlight.add(&2, &1))
 
-    assert InFlight.fetch(in_flight, 0) == {:ok, job}
-    assert InFlight.id(in_flight, job) == {:ok, 0}
-    assert {^job, rest} = InFlight.take(in_flight, 0)
-    assert InFlight.take(rest, 0) == :error
-    assert InFlight.fetch(rest, 0) == :error
-    assert InFlight.id(rest, job) == :error
+  test "a job is found by its id, and only by its own reference, until it is taken" do
+    ticket = ticket(7)
+    in_flight = InFlight.add(InFlight.new(), ticket)
+
+    assert InFlight.fetch(in_flight, 7) == {:ok, ticket}
+    assert InFlight.fetch(in_flight, 7, ticket.ref) == {:ok, ticket}
+    assert InFlight.fetch(in_flight, 7, make_ref()) == :error
+    assert {^ticket, rest} = InFlight.take(in_flight, 7)
+    assert InFlight.take(rest, 7) == :error
+    assert InFlight.fetch(rest, 7) == :error
+    assert InFlight.fetch(rest, 7, ticket.ref) == :error
     assert InFlight.size(rest) == 0
   end
 
-  test "ids wrap within 31 bits and skip those in use (PROTOCOL §4.1)" do
-    {0, in_flight} = add(InFlight.new(0))
-    {1, in_flight} = add(in_flight)
-    in_flight = %{in_flight | next: @last}
-    {@last, in_flight} = add(in_flight)
-    assert {2, _} = add(in_flight)
+  test "it counts the jobs that there have ever been" do
+    in_flight = add_all([ticket(1), ticket(2)])
+    {_ticket, in_flight} = InFlight.take(in_flight, 1)
+    in_flight = InFlight.put(in_flight, %{ticket(2) | cancelled: true})
+    assert in_flight.taken == 2
+    assert InFlight.size(in_flight) == 1
+    assert {:ok, %Ticket{cancelled: true}} = InFlight.fetch(in_flight, 2)
   end
 
   test "a caller stays known after its jobs, until it is dropped" do
-    job = job()
     refute InFlight.caller?(InFlight.new(), self())
-    {_job, in_flight} = InFlight.new() |> put(0, job) |> InFlight.take(0)
+    in_flight = InFlight.new() |> InFlight.add_caller(self()) |> InFlight.add(ticket(0))
+    {_ticket, in_flight} = InFlight.take(in_flight, 0)
     assert InFlight.caller?(in_flight, self())
     assert {[], in_flight} = InFlight.drop_caller(in_flight, self())
     refute InFlight.caller?(in_flight, self())
@@ -48,38 +54,34 @@ defmodule Stevedore.Worker.InFlightTest do
 
   test "a dropped caller's jobs are those that it still waits for" do
     {other, _} = spawn_monitor(fn -> :ok end)
-    [a, b, c] = [job(), job(), job()]
-    d = %{job() | owner: other}
+    [a, b, c, d] = for id <- 0..3, do: ticket(id)
+    d = %{d | owner: other}
 
-    in_flight =
-      Enum.reduce([{0, a}, {1, b}, {2, c}, {3, d}], InFlight.new(), fn {id, job}, in_flight ->
-        InFlight.put(in_flight, id, job)
-      end)
-
-    {^a, in_flight} = InFlight.take(in_flight, 0)
-    in_flight = InFlight.abandon(in_flight, 1)
-    assert {[{2, ^c}], in_flight} = InFlight.drop_caller(in_flight, self())
+    {^a, in_flight} = InFlight.take(add_all([a, b, c, d]), 0)
+    in_flight = InFlight.abandon(in_flight, b)
+    assert {[^c], in_flight} = InFlight.drop_caller(in_flight, self())
     # Their ids are in use until the terminal replies.
     assert InFlight.size(in_flight) == 3
     assert {^c, in_flight} = InFlight.take(in_flight, 2)
-    assert {[{3, ^d}], _} = InFlight.drop_caller(in_flight, other)
+    assert {[^d], _} = InFlight.drop_caller(in_flight, other)
   end
 
-  test "an abandoned job keeps its id and wants no progress" do
-    job = %{job() | on_progress: self()}
-    in_flight = InFlight.new() |> InFlight.put(0, job) |> InFlight.abandon(0)
-    assert {:ok, %Job{on_progress: nil, owner: nil}} = InFlight.fetch(in_flight, 0)
-    assert InFlight.id(in_flight, job) == :error
+  test "an abandoned job keeps its id, wants no progress and is not run again" do
+    ticket = %{ticket(0) | on_progress: self()}
+    in_flight = InFlight.new() |> InFlight.add(ticket) |> InFlight.abandon(ticket)
+
+    assert {:ok, %Ticket{on_progress: nil, owner: nil, cancelled: true}} =
+             InFlight.fetch(in_flight, 0)
+
     assert InFlight.size(in_flight) == 1
-    assert {%Job{}, in_flight} = InFlight.take(in_flight, 0)
+    assert {%Ticket{}, in_flight} = InFlight.take(in_flight, 0)
     assert InFlight.size(in_flight) == 0
   end
 
   test "any sequence of adding and taking agrees with a plain map" do
     for seed <- 1..50 do
       :rand.seed(:exsss, {seed, 0, 0})
-      # A start near the end of the ids, so that the wrap is always in it.
-      run(InFlight.new(@last - 20), %{}, 200)
+      run(InFlight.new(), %{}, 200)
     end
   end
 
@@ -87,14 +89,12 @@ defmodule Stevedore.Worker.InFlightTest do
 
   defp run(in_flight, model, steps) do
     if :rand.uniform(5) <= 3 or model == %{} do
-      job = job()
-      {id, in_flight} = add(in_flight, job)
-      assert id in 0..@last and not is_map_key(model, id)
-      run(in_flight, Map.put(model, id, job), steps - 1)
+      ticket = ticket(steps)
+      run(InFlight.add(in_flight, ticket), Map.put(model, steps, ticket), steps - 1)
     else
-      {id, job} = Enum.random(model)
-      assert InFlight.id(in_flight, job) == {:ok, id}
-      assert {^job, in_flight} = InFlight.take(in_flight, id)
+      {id, ticket} = Enum.random(model)
+      assert InFlight.fetch(in_flight, id, ticket.ref) == {:ok, ticket}
+      assert {^ticket, in_flight} = InFlight.take(in_flight, id)
       run(in_flight, Map.delete(model, id), steps - 1)
     end
   end

@@ -6,23 +6,38 @@ defmodule Stevedore.Worker.LaunchTest do
 
   defp options(options), do: Options.pool!([name: P] ++ options)
 
-  test "only what was asked for is on the command line, besides the frame limit" do
-    assert Launch.args(options([])) == ["--max-frame", "67108864"]
+  # What confining adds is the business of another test.
+  defp args(options), do: Launch.args(%{options(options) | confine: []}, "/b/x")
 
-    assert Launch.args(
-             options(threads: 4, max_queue: 9, plugins: ["/p/a.so", "/p/b.so"], args: ["-x"])
-           ) ==
-             ~w(--threads 4 --max-queue 9 --max-frame 67108864 --plugin /p/a.so --plugin /p/b.so -x)
+  test "the limits and the black box are on the command line, and what was asked for" do
+    limits = ~w(--max-queue 65536 --max-frame 67108864 --kill-after 1000 --black-box /b/x)
+    assert limits -- args([]) == []
+    assert ["--max-queue", "65536" | _] = args([])
+    refute "--plugin" in args([])
+
+    given =
+      args(
+        threads: 4,
+        max_queue: 9,
+        kill_after: 7,
+        plugins: ["/p/a.so", "/p/b.so"],
+        args: ["-x"]
+      )
+
+    assert ~w(--threads 4 --max-queue 9 --max-frame 67108864 --kill-after 7 --black-box /b/x) ==
+             Enum.take(given, 10)
+
+    assert ~w(--plugin /p/a.so --plugin /p/b.so -x) == Enum.take(given, -5)
   end
 
   test "a relative plugin and executable are made absolute" do
-    assert ["--max-frame", _, "--plugin", "/" <> _] = Launch.args(options(plugins: ["priv/a.so"]))
+    assert ["--plugin", "/" <> _] = Enum.take(args(plugins: ["priv/a.so"]), -2)
     assert "/" <> _ = Launch.executable(options(executable: "bin/stevedore"))
   end
 
   test "the port has frames, an exit status and wide marks, and leaves stderr alone" do
     {{:spawn_executable, ~c"/bin/x"}, settings} =
-      Launch.port(options(executable: "/bin/x", env: %{"A" => "ä", "B" => false}))
+      Launch.port(options(executable: "/bin/x", env: %{"A" => "ä", "B" => false}), "/b/x")
 
     assert :binary in settings and :exit_status in settings
     refute :stderr_to_stdout in settings
@@ -51,7 +66,7 @@ defmodule Stevedore.Worker.LaunchTest do
   end
 
   test "every exit code of PROTOCOL §11.1 has words of its own" do
-    texts = for code <- [0, 64, 65, 69, 70, 71, 74, 75, 77], do: Launch.exit_status(code)
+    texts = for code <- [0, 64, 65, 69, 70, 71, 74, 75, 76, 77], do: Launch.exit_status(code)
     assert Enum.uniq(texts) == texts
     assert Enum.all?(texts, &(&1 =~ ~r/exit code \d+, ./))
     assert Launch.exit_status(3) == "exit code 3"

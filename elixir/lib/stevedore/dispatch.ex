@@ -1,0 +1,99 @@
+defmodule Stevedore.Dispatch do
+  @moduledoc false
+  # Where a job goes: to the ready worker with the least in flight, to the Dispatcher if none is ready, or
+  # nowhere. Runs in the process that has the ticket: the caller at first, a worker or the Dispatcher when the
+  # job has to move.
+
+  alias Stevedore.{Dispatcher, Error, Quarantine, Roster, Telemetry, Ticket}
+
+  @type refusal :: {Error.kind(), message :: String.t(), details :: map}
+
+  @doc "Sends a job on its way; says to whom, or why not."
+  @spec submit(Ticket.t(), Roster.ready(), map) :: {:ok, pid} | {:error, refusal}
+  def submit(ticket, {workers, 0}, settings), do: send_to_best(ticket, workers, settings)
+
+  def submit(ticket, {workers, _quarantined}, settings) do
+    case Roster.quarantined_until(ticket.pool, Ticket.fingerprint(ticket)) do
+      nil -> send_to_best(ticket, workers, settings)
+      until -> {:error, Quarantine.refusal(until, System.monotonic_time(:millisecond))}
+    end
+  end
+
+  defp send_to_best(ticket, workers, settings) do
+    case Roster.pick(workers, settings) do
+      {pid, place, _threads} ->
+        :atomics.add(settings.loads, place, 1)
+        send(pid, {:stevedore_call, ticket})
+        {:ok, pid}
+
+      :overloaded ->
+        {:error, overloaded(settings.max_queue)}
+
+      :none ->
+        Dispatcher.hold(ticket)
+    end
+  end
+
+  defp overloaded(limit) do
+    {:overloaded, "#{limit} jobs wait in the pool already: try again later, or raise :max_queue",
+     %{"what" => "jobs", "limit" => limit}}
+  end
+
+  @doc """
+  Hands jobs that never started (or may start again) to other workers, silently. Those that cannot go
+  anywhere are settled. `why` is for telemetry.
+  """
+  @spec move([Ticket.t()], atom) :: :ok
+  def move([], _why), do: :ok
+
+  def move([%Ticket{pool: pool} | _] = tickets, why) do
+    now = System.monotonic_time()
+
+    for %Ticket{owner: owner} = ticket when owner != nil <- tickets do
+      Telemetry.job_moved(ticket, why)
+      with {:error, refusal} <- resubmit(ticket, pool, now), do: refuse(ticket, refusal, now)
+    end
+
+    :ok
+  end
+
+  defp resubmit(%Ticket{cancelled: true}, _pool, _now) do
+    {:error, {:cancelled, "cancelled before it ran", %{}}}
+  end
+
+  defp resubmit(ticket, pool, now) do
+    if Ticket.expired?(ticket, now) do
+      {:error, {:queue_timeout, "waited longer than its queue_timeout allowed", %{}}}
+    else
+      # The load of a worker that has just died still stands in the table: it is not in the list.
+      case Roster.lookup(pool) do
+        {:ok, ready, settings} ->
+          submit(Ticket.move(ticket, now), ready, %{settings | max_queue: :infinity})
+
+        :error ->
+          {:error, {:unavailable, "the pool has stopped", %{}}}
+      end
+    end
+  end
+
+  @doc "Settles a job that cannot go anywhere. One that was to run again has not `never run`."
+  @spec refuse(Ticket.t(), refusal, integer) :: :ok
+  def refuse(%Ticket{reruns: reruns} = ticket, {kind, message, _details}, _now) when reruns > 0 do
+    Ticket.settle(ticket, %Error{
+      kind: if(kind == :cancelled, do: :cancelled, else: :lost),
+      message: "it ran when its worker died, and was not run again: #{message}",
+      details: %{"state" => "running"}
+    })
+  end
+
+  def refuse(ticket, {kind, message, details}, now) do
+    waited = Ticket.waited_ms(ticket, now)
+
+    Ticket.settle(ticket, %Error{
+      kind: kind,
+      message: message,
+      details: Map.put(details, "waited_ms", waited),
+      receipt: %{queued_us: waited * 1000, ran_us: 0, cpu_us: 0}
+    })
+  end
+end

@@ -1,0 +1,361 @@
+defmodule Stevedore.Dispatcher do
+  @moduledoc false
+  # Has the jobs that are with no worker, for as long as they are: those that came when none was ready, and
+  # the suspects, which are run again one at a time, each in a worker of its own. And it keeps the
+  # quarantine. Not on the way of any other job.
+  #
+  # A held job ends here if its `queue_timeout` passes, if the pool's circuit opens, or with the pool.
+
+  use GenServer
+
+  require Logger
+
+  alias Stevedore.{
+    Dispatch,
+    Error,
+    Quarantine,
+    Roster,
+    Telemetry,
+    Ticket,
+    Worker,
+    WorkerSupervisor
+  }
+
+  @enforce_keys [:options, :quarantine]
+  defstruct [
+    :options,
+    :quarantine,
+    :closed,
+    :alone,
+    held: [],
+    suspects: :queue.new()
+  ]
+
+  @spec start_link(map) :: GenServer.on_start()
+  def start_link(options), do: GenServer.start_link(__MODULE__, options, name: name(options.name))
+
+  @spec whereis(atom) :: pid | nil
+  def whereis(pool), do: Process.whereis(name(pool))
+
+  @doc "Gives it a job for which there is no worker."
+  @spec hold(Ticket.t()) :: {:ok, pid} | {:error, Dispatch.refusal()}
+  def hold(ticket) do
+    case whereis(ticket.pool) do
+      nil ->
+        {:error, {:unavailable, "the pool #{inspect(ticket.pool)} is stopping", %{}}}
+
+      pid ->
+        send(pid, {:stevedore_call, ticket})
+        {:ok, pid}
+    end
+  end
+
+  @doc "Gives it a job that may have killed its worker, to be run again alone."
+  @spec isolate(atom, Ticket.t()) :: :ok
+  def isolate(pool, ticket) do
+    case whereis(pool) do
+      nil ->
+        Ticket.settle(ticket, %Error{
+          kind: :lost,
+          message: "its worker died, and the pool is stopping"
+        })
+
+      pid ->
+        tell(pid, {:isolate, ticket})
+    end
+  end
+
+  @doc """
+  Notes that a job was the cause of its worker's end. When this returns, and it was one death too many, the
+  job is quarantined.
+  """
+  @spec note_death(atom, Ticket.t()) :: :ok
+  def note_death(pool, ticket) do
+    GenServer.call(name(pool), {:note_death, Ticket.fingerprint(ticket), ticket.op})
+  catch
+    :exit, _reason -> :ok
+  end
+
+  @doc "A worker has joined the roster."
+  @spec worker_ready(atom) :: :ok
+  def worker_ready(pool), do: tell(whereis(pool), :worker_ready)
+
+  @doc "No worker will be ready soon: refuses what is held, and what comes, until `open/1`."
+  @spec close(atom, Dispatch.refusal()) :: :ok
+  def close(pool, refusal), do: tell(whereis(pool), {:close, refusal})
+
+  @doc "Takes back `close/2`: what comes is held."
+  @spec open(atom) :: :ok
+  def open(pool), do: tell(whereis(pool), :open)
+
+  @doc "With what options workers are started from now on."
+  @spec use_options(atom, map) :: :ok
+  def use_options(pool, options), do: tell(whereis(pool), {:options, options})
+
+  @doc "What it has: for Stevedore.stats/1."
+  @spec stats(atom) :: map
+  def stats(pool), do: GenServer.call(name(pool), :stats)
+
+  @doc "Lifts the quarantine of one job, or of all."
+  @spec release(atom, binary | :all) :: :ok
+  def release(pool, which), do: GenServer.call(name(pool), {:release, which})
+
+  defp tell(nil, _message), do: :ok
+
+  defp tell(pid, message) do
+    send(pid, message)
+    :ok
+  end
+
+  defp name(pool), do: Module.concat(pool, Dispatcher)
+
+  ## Server
+
+  @impl true
+  def init(options) do
+    # So that terminate/2 runs.
+    Process.flag(:trap_exit, true)
+    :ok = Roster.quarantine(options.name, %{})
+    {:ok, %__MODULE__{options: options, quarantine: Quarantine.new(options.quarantine)}}
+  end
+
+  @impl true
+  def handle_call(:stats, _from, state) do
+    quarantined =
+      for {fingerprint, {op, until}} <- state.quarantine.quarantined do
+        %{fingerprint: fingerprint, op: op, for_ms: max(0, until - now_ms())}
+      end
+
+    waiting = length(state.held) + :queue.len(state.suspects)
+    {:reply, %{waiting: waiting, quarantined: quarantined}, state}
+  end
+
+  def handle_call({:release, which}, _from, state) do
+    {:reply, :ok, publish(%{state | quarantine: Quarantine.release(state.quarantine, which)})}
+  end
+
+  def handle_call({:note_death, fingerprint, op}, _from, state) do
+    {what, quarantine} = Quarantine.note(state.quarantine, fingerprint, op, now_ms())
+    state = %{state | quarantine: quarantine}
+    {:reply, :ok, if(what == :quarantined, do: quarantined(state, fingerprint, op), else: state)}
+  end
+
+  @impl true
+  def handle_info({:stevedore_call, ticket}, state) do
+    case Roster.lookup(state.options.name) do
+      {:ok, {[_ | _], _quarantined}, _settings} ->
+        :ok = Dispatch.move([ticket], :held)
+        {:noreply, state}
+
+      _none ->
+        {:noreply, hold(ticket, state)}
+    end
+  end
+
+  def handle_info(:worker_ready, state) do
+    state.held |> Enum.reverse() |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
+    {:noreply, %{state | held: []}}
+  end
+
+  def handle_info({:close, refusal}, state) do
+    refuse_all(state.held, refusal)
+    {:noreply, %{state | held: [], closed: refusal}}
+  end
+
+  def handle_info(:open, state), do: {:noreply, %{state | closed: nil}}
+  def handle_info({:options, options}, state), do: {:noreply, %{state | options: options}}
+
+  def handle_info({:queue_timeout, id, ref}, state) do
+    case find(state, id, ref) do
+      nil ->
+        {:noreply, state}
+
+      ticket ->
+        refuse_all(
+          [ticket],
+          {:queue_timeout, "no worker was ready within its queue_timeout",
+           %{"clock" => "queue_timeout"}}
+        )
+
+        {:noreply, drop(state, ticket)}
+    end
+  end
+
+  def handle_info({:stevedore_passed_on, message}, state), do: handle_info(message, state)
+
+  def handle_info({what, id, ref}, state) when what in [:stevedore_cancel, :stevedore_abandon] do
+    case {find(state, id, ref), state.alone} do
+      {%Ticket{} = ticket, _alone} ->
+        refuse_all([ticket], {:cancelled, "cancelled before it ran", %{}})
+        {:noreply, drop(state, ticket)}
+
+      {nil, {_monitor, pid, %Ticket{id: ^id, ref: ^ref}}} ->
+        send(pid, {:stevedore_passed_on, {what, id, ref}})
+        {:noreply, state}
+
+      _none ->
+        pass_on({what, id, ref}, state)
+        {:noreply, state}
+    end
+  end
+
+  # A suspect that is being tried is with its worker, which answers for itself, or has been told of it.
+  def handle_info({:stevedore_seek, id, ref, from, tag}, state) do
+    tried? = match?({_monitor, _pid, %Ticket{id: ^id, ref: ^ref}}, state.alone)
+    send(from, {tag, self(), tried? or find(state, id, ref) != nil})
+    {:noreply, state}
+  end
+
+  def handle_info(:expire, state) do
+    {:noreply, publish(%{state | quarantine: Quarantine.expire(state.quarantine, now_ms())})}
+  end
+
+  def handle_info({:isolate, ticket}, state) do
+    {:noreply, next_suspect(%{state | suspects: :queue.in(ticket, state.suspects)})}
+  end
+
+  def handle_info(
+        {:DOWN, monitor, :process, _pid, reason},
+        %{alone: {monitor, _worker, ticket}} = state
+      ) do
+    # It settles its job itself, unless it never got so far, or was killed.
+    case reason do
+      {:shutdown, %Error{message: message}} -> Ticket.settle(ticket, not_tried(message))
+      {:shutdown, _settled} -> :ok
+      reason -> Ticket.settle(ticket, not_tried("its worker ended: #{inspect(reason)}"))
+    end
+
+    {:noreply, next_suspect(%{state | alone: nil})}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    refuse_all(
+      state.held,
+      {:unavailable, "the pool #{inspect(state.options.name)} is stopping", %{}}
+    )
+
+    for ticket <- :queue.to_list(state.suspects),
+        do: Ticket.settle(ticket, not_tried("the pool is stopping"))
+
+    :ok
+  end
+
+  ## Held jobs
+
+  defp hold(ticket, %{closed: nil} = state) do
+    if length(state.held) < state.options.max_queue do
+      expire_later(ticket)
+      %{state | held: [ticket | state.held]}
+    else
+      limit = state.options.max_queue
+      message = "#{limit} jobs wait for a worker already: try again later, or raise :max_queue"
+      refuse_all([ticket], {:overloaded, message, %{"what" => "jobs", "limit" => limit}})
+      state
+    end
+  end
+
+  defp hold(ticket, state) do
+    refuse_all([ticket], state.closed)
+    state
+  end
+
+  defp expire_later(%Ticket{start_by: :infinity}), do: :ok
+
+  defp expire_later(%Ticket{start_by: start_by, id: id, ref: ref}) do
+    at = System.convert_time_unit(start_by, :native, :millisecond) + 1
+    _timer = Process.send_after(self(), {:queue_timeout, id, ref}, at, abs: true)
+    :ok
+  end
+
+  defp refuse_all(tickets, refusal) do
+    now = System.monotonic_time()
+    Enum.each(tickets, &Dispatch.refuse(&1, refusal, now))
+  end
+
+  # It has found a worker meanwhile. Workers do not pass on what was passed on to them.
+  defp pass_on(message, state) do
+    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(state.options.name) do
+      for {pid, _place, _threads} <- workers, do: send(pid, {:stevedore_passed_on, message})
+    end
+  end
+
+  defp find(state, id, ref) do
+    Enum.find(
+      state.held ++ :queue.to_list(state.suspects),
+      &match?(%Ticket{id: ^id, ref: ^ref}, &1)
+    )
+  end
+
+  defp drop(state, ticket) do
+    %{
+      state
+      | held: List.delete(state.held, ticket),
+        suspects: :queue.delete(ticket, state.suspects)
+    }
+  end
+
+  # It is in the options as they go to the worker (PROTOCOL §4.1).
+  defp priority(%Ticket{options: options}) do
+    case :binary.split(options, "priority") do
+      [_before, <<97, priority, _::binary>>] -> priority
+      [_none] -> 5
+    end
+  end
+
+  ## Suspects
+
+  defp next_suspect(%{alone: nil} = state) do
+    case :queue.out(state.suspects) do
+      {{:value, ticket}, suspects} ->
+        pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
+        monitor = Process.monitor(pid)
+        Worker.boot(pid)
+        Telemetry.job_moved(ticket, :isolated)
+        %{state | suspects: suspects, alone: {monitor, pid, ticket}}
+
+      {:empty, _suspects} ->
+        state
+    end
+  end
+
+  defp next_suspect(state), do: state
+
+  defp not_tried(why) do
+    %Error{
+      kind: :lost,
+      message: "it ran when its worker died, and was not run again to its end: #{why}",
+      details: %{"state" => "running"}
+    }
+  end
+
+  ## Quarantine
+
+  defp quarantined(state, fingerprint, op) do
+    pool = state.options.name
+    Telemetry.pool_quarantine(pool, op, fingerprint, state.quarantine.for)
+
+    Logger.warning(
+      "an op of #{inspect(pool)} (#{op}) is quarantined for #{state.quarantine.for} ms: with the same " <>
+        "arguments it has caused #{state.quarantine.deaths} deaths of workers",
+      stevedore_pool: pool,
+      domain: [:stevedore]
+    )
+
+    publish(state)
+  end
+
+  defp publish(state) do
+    :ok = Roster.quarantine(state.options.name, state.quarantine.quarantined)
+
+    with left when is_integer(left) <- Quarantine.next_expiry(state.quarantine, now_ms()) do
+      Process.send_after(self(), :expire, left + 1)
+    end
+
+    state
+  end
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,158 @@
+defmodule Stevedore.Manager.Inquest do
+  @moduledoc false
+  # Workers that were killed together with what they knew (`Process.exit(worker, :kill)`): their black boxes say
+  # of each job whether it had started. The Manager keeps every worker's black box open for that: the file
+  # has no name any more and goes when the last one closes it, even if the VM is killed.
+  #
+  # The OS process of such a worker is killed first; its evidence is not final before that.
+
+  alias Stevedore.BlackBox
+  alias Stevedore.Worker.{Ending, Host}
+
+  @type verdict :: :never_started | :unknown | {Stevedore.Error.kind(), String.t(), map}
+
+  # Graves are kept for so many workers.
+  @remembered 32
+
+  # ms between looks whether the process is gone, and how often.
+  @look_every 5
+  @looks 1_000
+
+  # `alive`: pid => {os_pid, path, file}; `graves`: [{pid, :unopened | BlackBox.t() | nil, died_at}].
+  defstruct [:since, alive: %{}, graves: [], waiting: []]
+
+  @type t :: %__MODULE__{}
+
+  @spec new() :: t
+  def new, do: %__MODULE__{since: System.monotonic_time()}
+
+  @doc "A worker is ready: its black box loses its name."
+  @spec enter(t, pid, pos_integer, Path.t()) :: t
+  def enter(inquest, pid, os_pid, path) do
+    file =
+      with {:ok, file} <- :file.open(path, [:read, :raw, :binary]) do
+        _ = File.rm(path)
+        file
+      else
+        {:error, _reason} -> nil
+      end
+
+    %{inquest | alive: Map.put(inquest.alive, pid, {os_pid, path, file})}
+  end
+
+  @doc "The worker has settled its jobs itself."
+  @spec leave(t, pid) :: t
+  def leave(inquest, pid) do
+    {entry, alive} = Map.pop(inquest.alive, pid)
+    with {_os_pid, _path, file} <- entry, do: close_file(file)
+    %{inquest | alive: alive}
+  end
+
+  @doc "The worker was killed: makes sure that its process is, too. `{:process_gone, pid}` comes when it is."
+  @spec bury(t, pid) :: t
+  def bury(inquest, pid) do
+    case inquest.alive do
+      %{^pid => {os_pid, path, _file}} ->
+        end_process(os_pid, path, pid, self())
+        graves = [{pid, :unopened, System.monotonic_time()} | inquest.graves]
+        %{inquest | graves: Enum.take(graves, @remembered)}
+
+      # It never got ready, and never had a job.
+      _unknown ->
+        inquest
+    end
+  end
+
+  defp end_process(os_pid, path, pid, manager) do
+    spawn(fn ->
+      if Host.runs?(os_pid, path), do: Host.kill(os_pid)
+      :ok = await_end(os_pid, path, @looks)
+      send(manager, {:process_gone, pid})
+    end)
+  end
+
+  defp await_end(_os_pid, _path, 0), do: :ok
+
+  defp await_end(os_pid, path, looks) do
+    if Host.runs?(os_pid, path) do
+      Process.sleep(@look_every)
+      await_end(os_pid, path, looks - 1)
+    else
+      :ok
+    end
+  end
+
+  @doc "The process is dead: reads its black box, and answers those who have waited for that."
+  @spec open_grave(t, pid) :: t
+  def open_grave(inquest, pid) do
+    {{_os_pid, _path, file}, alive} = Map.pop!(inquest.alive, pid)
+    box = read(file)
+    :ok = close_file(file)
+
+    graves =
+      Enum.map(inquest.graves, fn
+        {^pid, :unopened, died_at} -> {pid, box, died_at}
+        other -> other
+      end)
+
+    inquest = %{inquest | alive: alive, graves: graves}
+
+    %{inquest | waiting: Enum.reject(inquest.waiting, &answer(&1, inquest))}
+  end
+
+  defp answer({from, id, started_at}, inquest) do
+    case verdict(inquest, id, started_at) do
+      {:ok, verdict} -> GenServer.reply(from, verdict) == :ok
+      :later -> false
+    end
+  end
+
+  defp read(nil), do: nil
+
+  defp read(file) do
+    case BlackBox.read(file) do
+      {:ok, box} -> box
+      {:error, _reason} -> nil
+    end
+  end
+
+  defp close_file(nil), do: :ok
+
+  defp close_file(file) do
+    _ = :file.close(file)
+    :ok
+  end
+
+  @doc "What is known of a job that nobody has."
+  @spec verdict(t, non_neg_integer, integer) :: {:ok, verdict} | :later
+  def verdict(%{since: since}, _id, started_at) when started_at < since, do: {:ok, :unknown}
+
+  def verdict(inquest, id, started_at) do
+    graves = for {_pid, box, died_at} <- inquest.graves, died_at >= started_at, do: box
+
+    cond do
+      :unopened in graves -> :later
+      nil in graves -> {:ok, :unknown}
+      true -> {:ok, Enum.find_value(graves, :never_started, &started(&1, id))}
+    end
+  end
+
+  defp started(box, id) do
+    case Ending.verdict(box, id) do
+      :never_started -> nil
+      verdict -> verdict
+    end
+  end
+
+  @doc "Those who wait for an answer that is not there yet."
+  @spec ask_later(t, GenServer.from(), non_neg_integer, integer) :: t
+  def ask_later(inquest, from, id, started_at) do
+    %{inquest | waiting: [{from, id, started_at} | inquest.waiting]}
+  end
+
+  @spec close(t) :: :ok
+  def close(inquest) do
+    for {_pid, {_os_pid, _path, file}} <- inquest.alive, do: close_file(file)
+    :ok
+  end
+end

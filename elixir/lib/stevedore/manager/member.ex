@@ -1,0 +1,29 @@
+defmodule Stevedore.Manager.Member do
+  @moduledoc false
+  # What the Manager knows of one worker. A spare becomes the worker of its slot when it is ready.
+
+  @enforce_keys [:slot, :options]
+  defstruct [:slot, :options, :ended, state: :booting, spare: false]
+
+  @type t :: %__MODULE__{
+          slot: pos_integer,
+          options: map,
+          state: :booting | :ready | :wounded | :leaving,
+          spare: boolean,
+          ended: nil | {cause :: atom, String.t(), taken :: non_neg_integer}
+        }
+
+  @doc "Whether it fills its slot."
+  @spec serving?(t) :: boolean
+  def serving?(%__MODULE__{spare: true}), do: false
+  def serving?(%__MODULE__{state: state}), do: state in [:booting, :ready]
+
+  @spec leave_if(t, boolean) :: t
+  def leave_if(member, true), do: %{member | state: :leaving}
+  def leave_if(member, false), do: member
+
+  @doc "Its state as it is documented."
+  @spec state(t) :: :booting | :ready | :wounded | :draining
+  def state(%__MODULE__{state: :leaving}), do: :draining
+  def state(%__MODULE__{state: state}), do: state
+end

@@ -1,0 +1,157 @@
+defmodule Stevedore.Search do
+  @moduledoc false
+  # Who has a job? Jobs move without their callers being told, so one that wants something of a job asks for
+  # it. This is not on the way of any job: it serves `cancel/1`, and callers that have waited for a while.
+  #
+  # A job is held by a worker (ready or not), by the Dispatcher, or on its way from one to the other for a
+  # moment. If nobody has it and its reply has not come either, a process was killed with it. Then its
+  # worker's black box, which the Manager still has, tells whether it had started.
+
+  alias Stevedore.{
+    Dispatch,
+    Dispatcher,
+    Error,
+    Job,
+    Manager,
+    Roster,
+    Telemetry,
+    Ticket,
+    WorkerSupervisor
+  }
+
+  # Long enough for a message from one process to another, even on a busy machine.
+  @on_its_way 20
+  @answer_within 5_000
+
+  @doc """
+  Sends a message about a job to the process that has it. A worker that serves passes on what is about a job that
+  has left it; one that does not may be past that.
+  """
+  @spec tell_holder(Job.t(), tuple) :: :ok
+  def tell_holder(job, message) do
+    send(job.worker, message)
+
+    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(job.pool),
+         false <- List.keymember?(workers, job.worker, 0) do
+      for {pid, _place, _threads} <- workers, do: send(pid, message)
+      with pid when is_pid(pid) <- Dispatcher.whereis(job.pool), do: send(pid, message)
+    end
+
+    :ok
+  end
+
+  @doc "Everybody who may have a job of the pool."
+  @spec holders(atom) :: [pid]
+  def holders(pool) do
+    List.wrap(Dispatcher.whereis(pool)) ++ WorkerSupervisor.workers(pool)
+  catch
+    :exit, _reason -> []
+  end
+
+  @doc """
+  Whether somebody has the job. If nobody does, what became of it: it is settled, or it never started and
+  is sent off again.
+  """
+  @spec find(Job.t()) :: :held | :moved_on | {:settled, Error.t()}
+  def find(%Job{worker: nil}), do: :held
+
+  def find(job), do: if(missing?(job), do: search(job), else: :held)
+
+  @doc "Whether there is reason to think that nobody has the job."
+  @spec missing?(Job.t()) :: boolean
+  def missing?(%Job{worker: nil}), do: false
+
+  def missing?(job) do
+    not Process.alive?(job.worker) or Roster.killed_since?(job.pool, job.started_at)
+  end
+
+  defp search(job) do
+    cond do
+      held?(job) -> :held
+      arrived?(job) -> :moved_on
+      # It may have been in a message just then.
+      Process.sleep(@on_its_way) && held?(job) -> :held
+      arrived?(job) -> :moved_on
+      true -> inquire(job)
+    end
+  end
+
+  defp held?(job) do
+    tag = make_ref()
+    asked = for pid <- holders(job.pool), do: {pid, Process.monitor(pid)}
+    for {pid, _monitor} <- asked, do: send(pid, {:stevedore_seek, job.id, job.ref, self(), tag})
+    Enum.reduce(asked, false, fn one, held -> answer(one, tag) or held end)
+  end
+
+  defp answer({pid, monitor}, tag) do
+    receive do
+      {^tag, ^pid, held} ->
+        Process.demonitor(monitor, [:flush])
+        held
+
+      {:DOWN, ^monitor, :process, ^pid, _reason} ->
+        false
+    after
+      # Too busy to answer is alive.
+      @answer_within -> Process.demonitor(monitor, [:flush]) && true
+    end
+  end
+
+  # Its reply waits in the mailbox already.
+  defp arrived?(%Job{ref: ref}) do
+    {:messages, messages} = Process.info(self(), :messages)
+    Enum.any?(messages, &match?({^ref, _}, &1))
+  end
+
+  defp inquire(job) do
+    case Manager.inquest(job.pool, job.id, job.started_at) do
+      :never_started ->
+        send_again(job)
+
+      :unknown ->
+        {:settled, error(job, :lost, "its worker was killed, and nobody knows more", %{})}
+
+      {:lost, message, details} ->
+        lost(job, message, details)
+
+      {kind, message, details} ->
+        {:settled, error(job, kind, message, details)}
+    end
+  end
+
+  # As a worker would that settles its jobs itself.
+  defp lost(%Job{ticket: ticket} = job, message, details) do
+    idempotent? =
+      if ticket.idempotent == nil,
+        do: Roster.idempotent?(job.pool, job.op),
+        else: ticket.idempotent
+
+    if idempotent?,
+      do: send_again(%{job | ticket: Ticket.again(ticket)}),
+      else: {:settled, error(job, :lost, message, details)}
+  end
+
+  # Under the same id: nobody else can have it.
+  defp send_again(%Job{ticket: ticket} = job) do
+    Telemetry.job_moved(ticket, :worker_killed)
+
+    with {:ok, ready, settings} <- Roster.lookup(job.pool),
+         {:ok, _pid} <- Dispatch.submit(ticket, ready, %{settings | max_queue: :infinity}) do
+      :moved_on
+    else
+      :error -> {:settled, error(job, :unavailable, "the pool has stopped", %{})}
+      {:error, {kind, message, details}} -> {:settled, error(job, kind, message, details)}
+    end
+  end
+
+  defp error(job, kind, message, details) do
+    %Error{
+      kind: kind,
+      message: message,
+      details: details,
+      op: job.op,
+      pool: job.pool,
+      worker: job.worker
+    }
+  end
+end

@@ -1,0 +1,280 @@
+defmodule Stevedore.Worker.Ending do
+  @moduledoc false
+  # How a worker ends, and what becomes of its jobs. Runs in the worker's process, in its terminate/2.
+  #
+  # Two ways: it drains (its process is asked to end, and everything goes on as usual until it has), or its
+  # process is dead, or killed here. Afterwards each job that is still in flight is settled by the
+  # evidence (settlement.ex), so that every ticket has left this process when it is gone.
+
+  alias Stevedore.{
+    BlackBox,
+    Dispatch,
+    Dispatcher,
+    Error,
+    Manager,
+    Protocol,
+    Roster,
+    Telemetry,
+    Ticket
+  }
+
+  alias Stevedore.{Worker, Worker.Host, Worker.InFlight, Worker.Settlement}
+
+  # Beyond the half second in which a worker ends by itself what did not stop (PROTOCOL §4.3).
+  @end_grace 1_500
+
+  # From SIGKILL to the end of the process.
+  @kill_grace 1_000
+
+  @doc "How long it may all take: for the supervisor."
+  @spec shutdown_ms(map) :: pos_integer
+  def shutdown_ms(options), do: options.drain_timeout + 2 * @end_grace
+
+  @doc "What has to be known before the end: called once, when the process has said hello."
+  @spec prepare(Worker.t()) :: Worker.t()
+  def prepare(worker) do
+    cgroup = Host.cgroup(worker.os_pid)
+
+    %{
+      worker
+      | black_box: open_black_box(worker.black_box_path),
+        cgroup: cgroup,
+        oom_kills: Host.oom_kills(cgroup)
+    }
+  end
+
+  # Only this process can read through it; it keeps the file alive when its name is gone.
+  defp open_black_box(path) do
+    case :file.open(path, [:read, :raw, :binary]) do
+      {:ok, file} -> file
+      {:error, _reason} -> nil
+    end
+  end
+
+  @spec terminate(term, Worker.t(), fun) :: :ok
+  def terminate(reason, worker, handle_info) do
+    :ok = if worker.load, do: Roster.leave(worker.pool, self()), else: :ok
+    worker = finish(reason, %{worker | load: nil}, handle_info)
+    facts = facts(cause(reason), worker)
+    # In this order: whoever hears of a job's end finds the pool's counters right.
+    tell_manager(facts, worker)
+    settle(InFlight.size(worker.in_flight), facts, worker)
+    report(facts, worker)
+    hand_over_waiting(worker)
+  end
+
+  defp cause({:shutdown, {:died, cause}}), do: cause
+  defp cause({:shutdown, {:planned, _why} = cause}), do: cause
+  defp cause(reason) when reason in [:normal, :shutdown], do: {:planned, :drain_timeout}
+  defp cause({:shutdown, _why}), do: {:planned, :drain_timeout}
+  # A bug in this library: the process is killed for it.
+  defp cause(reason), do: {:planned, reason}
+
+  ## Until the process is gone
+
+  defp finish(reason, %{phase: phase} = worker, handle_info)
+       when phase in [:ready, :wounded] and
+              reason in [:normal, :shutdown, {:shutdown, :retired}, {:shutdown, :done}] do
+    grace = worker.options.drain_timeout
+    Telemetry.worker_draining(Worker.metadata(worker), InFlight.size(worker.in_flight))
+    worker = Worker.take_back(%{worker | phase: :draining}, :all, :draining)
+    Worker.command(worker, Protocol.stop(grace))
+    await_end(worker, now() + grace + @end_grace, handle_info)
+  end
+
+  # After what is wrong in a stream nothing can be trusted (PROTOCOL §8).
+  defp finish({:shutdown, {:died, _cause}}, worker, _handle_info), do: kill(worker)
+  defp finish(_reason, worker, handle_info), do: worker |> kill() |> read_the_rest(handle_info)
+
+  # Replies find their callers, what has been taken back moves on, new calls too.
+  defp await_end(worker, deadline, handle_info) do
+    receive do
+      message ->
+        case handle_info.(message, worker) do
+          {:noreply, worker} -> await_end(worker, deadline, handle_info)
+          {:stop, {:shutdown, {:died, {:port_exited, _status}}}, worker} -> worker
+          {:stop, _reason, worker} -> kill(worker)
+        end
+    after
+      max(0, deadline - now()) -> worker |> kill() |> read_the_rest(handle_info)
+    end
+  end
+
+  # Closing a port kills nothing. The OS process leads its own process group, and its id is certain to
+  # be its own only while the port is open.
+  defp kill(%{port: port} = worker) do
+    if Port.info(port) do
+      :ok = Host.kill(worker.os_pid)
+      await_death(port)
+    end
+
+    worker
+  end
+
+  # When a worker has terminated its process is gone, not just going.
+  defp await_death(port) do
+    receive do
+      {^port, {:exit_status, _status}} -> true
+      {:EXIT, ^port, _reason} -> true
+    after
+      @kill_grace -> Port.close(port)
+    end
+  rescue
+    ArgumentError -> true
+  end
+
+  # What the process had said before it died still counts.
+  defp read_the_rest(%{port: port} = worker, handle_info) do
+    receive do
+      {^port, {:data, _frame}} = message ->
+        case handle_info.(message, worker) do
+          {:noreply, worker} -> read_the_rest(worker, handle_info)
+          {:stop, _reason, worker} -> worker
+        end
+    after
+      0 -> worker
+    end
+  end
+
+  ## Settling
+
+  defp facts(cause, worker) do
+    %{
+      cause: cause,
+      alone: worker.alone != nil,
+      oom: oom?(cause, worker),
+      box: read_black_box(worker.black_box)
+    }
+  end
+
+  defp oom?({:port_exited, status}, %{oom_kills: before} = worker) when status == 128 + 9 do
+    before != nil and Host.oom_kills(worker.cgroup) > before
+  end
+
+  defp oom?(_cause, _worker), do: false
+
+  defp read_black_box(nil), do: nil
+
+  defp read_black_box(file) do
+    case BlackBox.read(file) do
+      {:ok, box} -> box
+      {:error, _reason} -> nil
+    end
+  end
+
+  defp settle(0, _facts, _worker), do: :ok
+
+  defp settle(_some, facts, worker) do
+    sorted = worker.in_flight.tickets |> Map.values() |> Settlement.sort(facts)
+    :ok = Dispatch.move(sorted.unstarted, :worker_died)
+    Enum.each(sorted.culprits, &settle_culprit(&1, worker))
+    Enum.each(sorted.victims, &settle_victim(&1, worker))
+    Enum.each(sorted.suspects, &settle_suspect(&1, worker))
+  end
+
+  defp settle_culprit({ticket, error}, worker) do
+    Dispatcher.note_death(worker.pool, ticket)
+    lost(ticket, error, :culprit)
+  end
+
+  defp settle_victim({ticket, error}, worker) do
+    if may_run_again?(ticket, worker),
+      do: Dispatch.move([Ticket.again(ticket)], :run_again),
+      else: lost(ticket, error, :victim)
+  end
+
+  defp settle_suspect({ticket, error}, worker) do
+    if may_run_again?(ticket, worker),
+      do: Dispatcher.isolate(worker.pool, Ticket.again(ticket)),
+      else: lost(ticket, error, :suspect)
+  end
+
+  defp lost(ticket, error, role) do
+    error = %{error | worker: self(), op: ticket.op, pool: ticket.pool}
+    Telemetry.job_settled(ticket, error, role)
+    Ticket.settle(ticket, error)
+  end
+
+  defp may_run_again?(%Ticket{owner: nil}, _worker), do: false
+  defp may_run_again?(%Ticket{cancelled: true}, _worker), do: false
+  defp may_run_again?(%Ticket{reruns: reruns}, _worker) when reruns > 0, do: false
+  defp may_run_again?(%Ticket{idempotent: nil, op: op}, worker), do: op in worker.idempotent
+  defp may_run_again?(%Ticket{idempotent: idempotent}, _worker), do: idempotent
+
+  # What is still in the mailbox never got to the port, and who wants something of a job will find it elsewhere.
+  defp hand_over_waiting(worker) do
+    receive do
+      {:stevedore_call, ticket} ->
+        :ok = Dispatch.move([ticket], :worker_died)
+        hand_over_waiting(worker)
+
+      {what, _id, _ref} = message when what in [:stevedore_cancel, :stevedore_abandon] ->
+        :ok = Worker.pass_on(message, worker)
+        hand_over_waiting(worker)
+    after
+      0 -> :ok
+    end
+  end
+
+  # A failed start says more by its reason; one that is alone is not the Manager's.
+  defp tell_manager(_facts, %{phase: :booting}), do: :ok
+
+  defp tell_manager(facts, %{alone: nil} = worker) do
+    cause = word(worker, facts)
+    taken = worker.in_flight.taken
+    Manager.worker_ended(worker.pool, self(), cause, describe(cause, facts), taken)
+  end
+
+  defp tell_manager(_facts, _worker), do: :ok
+
+  defp report(facts, worker) do
+    _ = File.rm(worker.black_box_path)
+
+    Telemetry.worker_stop(
+      worker.started_at,
+      InFlight.size(worker.in_flight),
+      Map.merge(Worker.metadata(worker), %{
+        cause: word(worker, facts),
+        reason: facts.cause,
+        crash: facts.box && facts.box.crash
+      })
+    )
+  end
+
+  defp word(%{phase: :booting}, _facts), do: :boot
+
+  defp word(worker, facts) do
+    orderly? = worker.phase == :draining and InFlight.size(worker.in_flight) == 0
+    if orderly?, do: :drained, else: Settlement.cause(facts)
+  end
+
+  defp describe(:drained, _facts), do: "drained"
+  defp describe(_cause, %{box: %{crash: %{} = crash}}), do: BlackBox.describe(crash)
+  defp describe(_cause, facts), do: Settlement.describe(facts)
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  @doc "The error for a job that nobody can be asked about, by what its worker's black box says."
+  @spec verdict(BlackBox.t(), Protocol.id()) :: :never_started | {Error.kind(), String.t(), map}
+  def verdict(box, id) do
+    ticket = %Ticket{
+      id: id,
+      ref: nil,
+      owner: nil,
+      pool: nil,
+      op: nil,
+      body: "",
+      options: "",
+      started_at: 0,
+      start_by: :infinity
+    }
+
+    facts = %{cause: {:planned, :worker_process}, alone: false, oom: false, box: box}
+
+    case Settlement.sort([ticket], facts) do
+      %{unstarted: [_]} -> :never_started
+      %{culprits: [{_, error}]} -> {error.kind, error.message, error.details}
+      %{victims: [{_, error}]} -> {error.kind, error.message, error.details}
+    end
+  end
+end

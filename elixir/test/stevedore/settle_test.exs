@@ -1,0 +1,314 @@
+defmodule Stevedore.SettleTest do
+  use Stevedore.PoolCase, async: true
+
+  # Eight threads are busy, twenty jobs wait, and the worker dies: what becomes of each job. Each has exactly
+  # one outcome, and nothing arrives after it.
+
+  @kill %{signal: "KILL"}
+
+  # Seven jobs run, then `op` beside them while twenty wait. The eighth thread is held until they do.
+  defp die_busy(pool, op, args, options \\ []) do
+    victims = occupy!(pool, 7)
+    [gate] = occupy!(pool, 1)
+    culprit = Stevedore.async(pool, op, args, [priority: 0] ++ options)
+    queued = queue(pool, 20)
+    eventually(fn -> queued(pool) == 21 end)
+    :ok = Stevedore.cancel(gate)
+    {victims, culprit, queued, gate}
+  end
+
+  # Echo would not wait: short ops run at once, however busy the threads are.
+  defp queue(pool, count),
+    do: for(n <- 1..count, do: Stevedore.async(pool, "fault.alloc", %{bytes: n}))
+
+  defp queued(pool) do
+    {:ok, %{workers: workers}} = Stevedore.stats(pool)
+    Enum.sum(for %{native: %{"queued" => queued}} <- workers, do: queued)
+  end
+
+  # Its result may have been on the way when the worker died.
+  defp assert_ended(gate) do
+    assert {:error, %Error{kind: kind, details: details}} = Stevedore.await(gate)
+    assert kind == :cancelled or details["state"] == "finished"
+  end
+
+  defp assert_lost(jobs) do
+    for job <- jobs do
+      assert {:error, %Error{kind: :lost, details: %{"state" => "running"}} = error} =
+               Stevedore.await(job)
+
+      assert error.op == job.op and error.pool == job.pool and error.worker == job.worker
+    end
+  end
+
+  # The pool counts them when its callers know already.
+  defp assert_deaths(pool, deaths) do
+    eventually(fn -> match?({:ok, %{deaths: ^deaths}}, Stevedore.stats(pool)) end)
+  end
+
+  defp assert_done(jobs) do
+    assert Enum.map(jobs, &Stevedore.await/1) == for(n <- 1..length(jobs), do: {:ok, n})
+  end
+
+  describe "a crash: one is the culprit, seven are lost, twenty do not notice" do
+    for {args, signal, function} <- [
+          {%{signal: "SEGV"}, "SIGSEGV", "crash_by_null_write"},
+          {%{signal: "SEGV", how: "stack"}, "SIGSEGV", "crash_by_recursion"},
+          {%{signal: "BUS"}, "SIGBUS", "crash_by_mapping_past_end"},
+          {%{signal: "ABRT"}, "SIGABRT", "crash_by_abort"}
+        ] do
+      test "#{signal} in #{function}" do
+        pool = start_fault_pool!(threads: 8)
+        [{pid, os_pid}] = workers(pool)
+        forward_events(pool, [[:job, :settled], [:worker, :stop]])
+
+        {victims, culprit, queued, gate} =
+          die_busy(pool, "fault.crash", unquote(Macro.escape(args)))
+
+        assert {:error, %Error{kind: :crashed} = error} = Stevedore.await(culprit)
+        assert error.worker == pid
+        assert error.details["signal"] == unquote(signal)
+        assert Enum.any?(error.details["backtrace"], &(&1 =~ unquote(function)))
+        assert error.details["ran_us"] > 0
+        assert error.message =~ unquote(signal)
+        assert_lost(victims)
+        assert_done(queued)
+        assert_ended(gate)
+        refute alive?(os_pid)
+
+        # The same as telemetry tells it.
+        assert_receive {:event, [:worker, :stop], %{in_flight: taken}, %{cause: :crash} = stopped}
+        assert taken in 28..29
+        assert %{worker: ^pid, crash: %{op: "fault.crash"}} = stopped
+        ref = culprit.ref
+
+        assert_received {:event, _, _,
+                         %{role: :culprit, job: ^ref, reason: %Error{kind: :crashed}}}
+
+        for %{ref: ref} <- victims do
+          assert_received {:event, _, _, %{role: :victim, job: ^ref, reason: %Error{kind: :lost}}}
+        end
+
+        refute_received {_ref, _message}
+      end
+    end
+  end
+
+  test "idempotent victims are run again, and succeed" do
+    pool = start_fault_pool!(threads: 8)
+    forward_events(pool, [[:job, :moved]])
+    victims = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 1_000})
+    by_call = start_running!(pool, "fault.hang", %{ms: 1_000}, idempotent: true)
+    [not_at_all] = occupy!(pool, 1)
+
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+    assert {:error, %Error{kind: :lost}} = Stevedore.await(not_at_all)
+    for job <- [by_call | victims], do: assert({:ok, nil} = Stevedore.await(job))
+    for _ <- 1..4, do: assert_received({:event, _, _, %{why: :run_again}})
+    refute_received {:event, _, _, %{why: :run_again}}
+    refute_received {_ref, _message}
+  end
+
+  test "but once only" do
+    pool = start_fault_pool!(threads: 2)
+    victim = start_running!(pool, "sleep", %{ms: 60_000})
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+    eventually(fn -> victim.id in running(pool) end)
+    assert Stevedore.yield(victim, 0) == nil
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+
+    assert {:error, %Error{kind: :lost, details: %{"state" => "running"}}} =
+             Stevedore.await(victim)
+
+    refute_received _
+  end
+
+  test "one that was cancelled is not run again" do
+    pool = start_fault_pool!(threads: 2, kill_after: 60_000)
+    victim = start_running!(pool, "fault.hang", %{}, idempotent: true)
+    :ok = Stevedore.cancel(victim)
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+    assert {:error, %Error{kind: :lost}} = Stevedore.await(victim)
+    assert running(pool) == []
+  end
+
+  describe "SIGKILL" do
+    test "those that ran are lost, as suspects, those that waited are done" do
+      pool = start_fault_pool!(threads: 8)
+      forward_events(pool, [[:job, :settled]])
+      {victims, killer, queued, gate} = die_busy(pool, "fault.crash", @kill)
+      assert_lost([killer | victims])
+      assert_done(queued)
+      assert_ended(gate)
+      for _ <- 1..8, do: assert_received({:event, _, _, %{role: :suspect}})
+      refute_received {_ref, _message}
+    end
+
+    test "from outside" do
+      pool = start_fault_pool!(threads: 8)
+      [{_pid, os_pid}] = workers(pool)
+      victims = occupy!(pool, 8)
+      queued = queue(pool, 20)
+      eventually(fn -> queued(pool) == 20 end)
+      kill!(os_pid)
+      assert_lost(victims)
+      assert_done(queued)
+      assert_deaths(pool, %{kill: 1})
+      refute_received _
+    end
+
+    test "suspects are run again one at a time, each in a worker of its own, and succeed" do
+      pool = start_fault_pool!(threads: 4)
+      [{pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:job, :moved], [:worker, :ready], [:worker, :stop]])
+      jobs = for _ <- 1..4, do: start_running!(pool, "sleep", %{ms: 300})
+      kill!(os_pid)
+      for job <- jobs, do: assert({:ok, nil} = Stevedore.await(job))
+      for _ <- 1..4, do: assert_received({:event, [:job, :moved], _, %{why: :isolated}})
+      # The first worker's end, and that of one for each of them.
+      assert most_at_once(5, 1, 1) <= 2
+      assert [{other, _os_pid}] = workers(pool)
+      assert other != pid
+      refute_received {_ref, _message}
+    end
+
+    # Workers that were there at the same time, up to that many ends.
+    defp most_at_once(0, _now, most), do: most
+
+    defp most_at_once(ends, now, most) do
+      assert_receive {:event, [:worker, what], _, _}
+      now = if what == :ready, do: now + 1, else: now - 1
+      most_at_once(if(what == :ready, do: ends, else: ends - 1), now, max(now, most))
+    end
+
+    test "the one that did it is found out" do
+      pool = start_fault_pool!(threads: 4)
+      forward_events(pool, [[:job, :settled]])
+      victims = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500})
+      [not_idempotent] = occupy!(pool, 1)
+      killer = Stevedore.async(pool, "fault.crash", @kill, idempotent: true)
+
+      assert {:error, %Error{kind: :crashed} = error} = Stevedore.await(killer)
+      assert error.message =~ "ran alone"
+      assert error.details["reason"] =~ ~r/SIGKILL|its process ended/
+      for job <- victims, do: assert({:ok, nil} = Stevedore.await(job))
+      assert_lost([not_idempotent])
+      assert_received {:event, _, _, %{role: :culprit, op: "fault.crash"}}
+      assert_received {:event, _, _, %{role: :suspect, op: "sleep"}}
+      refute_received _
+    end
+
+    test "a suspect may be cancelled while it waits and while it runs" do
+      pool = start_fault_pool!(threads: 4)
+      [{_pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:job, :moved]])
+      jobs = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 60_000})
+      kill!(os_pid)
+      assert_receive {:event, [:job, :moved], _, %{why: :isolated, job: ref}}
+      [alone] = for job <- jobs, job.ref == ref, do: job
+      [one, other] = List.delete(jobs, alone)
+
+      :ok = Stevedore.cancel(one)
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.yield(one, 5_000)
+      :ok = Stevedore.cancel(alone)
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.yield(alone, 5_000)
+      ref = other.ref
+      assert_receive {:event, [:job, :moved], _, %{why: :isolated, job: ^ref}}
+      :ok = Stevedore.cancel(other)
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.yield(other, 5_000)
+      refute_received _
+    end
+  end
+
+  describe "exit in an op" do
+    test "by _exit, with others: nobody knows whose it was" do
+      pool = start_fault_pool!(threads: 8)
+      {victims, culprit, queued, gate} = die_busy(pool, "fault.exit", %{code: 3})
+      assert_lost([culprit | victims])
+      assert_done(queued)
+      assert_ended(gate)
+      assert_deaths(pool, %{exit: 1})
+      refute_received _
+    end
+
+    test "by _exit, alone: whose else" do
+      pool = start_fault_pool!(threads: 8)
+
+      assert {:error, %Error{kind: :crashed} = error} =
+               Stevedore.call(pool, "fault.exit", %{code: 3})
+
+      assert error.message =~ "exit code 3"
+      refute_received _
+    end
+
+    test "by exit: as a crash, with the function that did it" do
+      pool = start_fault_pool!(threads: 8)
+      args = %{code: 3, quick: false}
+      {victims, culprit, queued, gate} = die_busy(pool, "fault.exit", args)
+      assert {:error, %Error{kind: :crashed} = error} = Stevedore.await(culprit)
+      assert Enum.any?(error.details["backtrace"], &(&1 =~ "exit_from_a_library"))
+      assert_lost(victims)
+      assert_done(queued)
+      assert_ended(gate)
+      assert_deaths(pool, %{exit: 1})
+      refute_received _
+    end
+  end
+
+  describe "the worker's process in the VM is killed" do
+    test "what ran is lost, what waited is done, and no OS process is left" do
+      pool = start_fault_pool!(threads: 8)
+      [{pid, os_pid}] = workers(pool)
+      victims = occupy!(pool, 8)
+      queued = queue(pool, 20)
+      eventually(fn -> queued(pool) == 20 end)
+      Process.exit(pid, :kill)
+      # The OS process may have noticed first, and told them to stop.
+      for job <- victims, do: assert({:error, %Error{kind: :lost}} = Stevedore.await(job))
+      assert_done(queued)
+      eventually(fn -> not alive?(os_pid) end)
+      assert_deaths(pool, %{worker_process: 1})
+      refute_received _
+    end
+
+    test "while nothing runs: nobody notices" do
+      pool = start_pool!()
+      [{pid, os_pid}] = workers(pool)
+      Process.exit(pid, :kill)
+      assert Stevedore.call(pool, "echo", 1) == {:ok, 1}
+      eventually(fn -> not alive?(os_pid) end)
+      refute_received _
+    end
+
+    test "a job that had moved to it is told, too" do
+      pool = start_pool!(workers: 2, threads: 1)
+      [one, other] = occupy!(pool, 2)
+      moved = Stevedore.async(pool, "sleep", %{ms: 60_000}, idempotent: false)
+      [free] = for job <- [one, other], job.worker != moved.worker, do: job
+      assert [{:error, %Error{kind: :cancelled}}] = cancel_all([free])
+      eventually(fn -> moved.id in running(pool) end)
+      Process.exit(free.worker, :kill)
+      assert {:error, %Error{kind: :lost}} = Stevedore.yield(moved, 5_000)
+      cancel_all([one, other] -- [free])
+      refute_received _
+    end
+  end
+
+  test "half a frame, and a frame of garbage: what was in flight is lost, once" do
+    for fixture <- ["half_frame", "garbage"] do
+      pool = start_fixture!(fixture)
+      jobs = for n <- 1..5, do: Stevedore.async(pool, "echo", n)
+      for job <- jobs, do: assert({:error, %Error{kind: :lost}} = Stevedore.await(job))
+      refute_received _
+    end
+  end
+
+  test "what cannot be run again because the pool drains did run all the same: it is lost" do
+    pool = start_fault_pool!(threads: 1)
+    job = start_running!(pool, "fault.hang", %{}, idempotent: true)
+    :ok = Stevedore.drain(pool, timeout: 0)
+    assert {:error, %Error{kind: kind}} = Stevedore.await(job)
+    assert kind in [:lost, :timed_out, :cancelled]
+    refute_received _
+  end
+end
