@@ -499,8 +499,13 @@ defmodule Stevedore.Worker do
     }
   end
 
-  defp at([]), do: ""
-  defp at(stack), do: "; it is in #{stack |> Enum.take(3) |> Enum.join(" < ")}"
+  # Where it waits is nearly always in the C library: what called it says more.
+  defp at(stack) do
+    case Enum.reject(stack, &(&1 =~ ~r/(^|\()(libc|libpthread|ld-|libuv)/)) do
+      [] -> ""
+      frames -> "; it is in #{frames |> Enum.take(3) |> Enum.join(" < ")}"
+    end
+  end
 
   ## The end
 
