@@ -57,7 +57,7 @@ defmodule Demo do
 
     Table.print("Digests (sha256)", digest_rows(walk, digests))
     Table.print("The largest files, compressed (zstd)", compress_rows(compressed))
-    Table.print("A worker crashed at half way (SIGSEGV)", crash_rows(cost, digests, beam))
+    Table.print("A worker crashed at half way (SIGSEGV)", crash_rows(cost, beam))
 
     IO.puts("\nChecking every result with other programs …")
 
@@ -111,12 +111,12 @@ defmodule Demo do
     ]
   end
 
-  defp crash_rows(cost, digests, beam) do
+  defp crash_rows(cost, beam) do
     noticed = if System.pid() == beam, do: "noticed nothing", else: "is another one"
 
     [
       {"its caller got", "#{cost.error.kind}: #{cost.error.message}"},
-      {"jobs asked for again", Table.count(digests.retried)},
+      {"its native stack", cost.error.details["backtrace"] |> Enum.take(2) |> Enum.join(" < ")},
       {"next good reply", "#{Table.us(cost.next_reply_us)} later"},
       {"all #{@workers} workers ready", "#{Table.us(cost.all_ready_us)} later"},
       {"the BEAM", "#{noticed}: process #{beam} before, #{System.pid()} after"}

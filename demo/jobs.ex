@@ -1,21 +1,17 @@
 defmodule Demo.Jobs do
   @moduledoc """
-  A job per file, with a progress bar and a clock. These jobs only read, or write files of their own, so
-  one whose worker died is simply asked for again.
+  A job per file, with a progress bar and a clock. The ops are idempotent, so a job whose worker dies under it
+  is run again by the pool, and nothing of that is seen here.
   """
 
   alias Demo.Bar
-  alias Stevedore.Error
 
-  @attempts 3
-
-  defstruct [:bar, results: [], latencies: [], retried: 0]
+  defstruct [:bar, results: [], latencies: []]
 
   @type file :: %{:path => Path.t(), :size => non_neg_integer, optional(atom) => term}
   @type summary :: %{
           results: [{file, Stevedore.result()}],
           latencies: [us :: non_neg_integer],
-          retried: non_neg_integer,
           ms: non_neg_integer
         }
 
@@ -32,9 +28,8 @@ defmodule Demo.Jobs do
       pool
       |> timed_stream(op, files, args)
       |> Enum.reduce(run, fn {{file, n}, begun_at, result}, run ->
-        {result, retried} = again(result, pool, op, args.(file), @attempts)
         done.(n)
-        collect(run, file, result, now() - begun_at, retried)
+        collect(run, file, result, now() - begun_at)
       end)
 
     Bar.finish(run.bar)
@@ -42,7 +37,6 @@ defmodule Demo.Jobs do
     %{
       results: Enum.reverse(run.results),
       latencies: run.latencies,
-      retried: run.retried,
       ms: div(now() - started_at, 1000)
     }
   end
@@ -64,22 +58,12 @@ defmodule Demo.Jobs do
     end)
   end
 
-  # `lost`: was in a worker that died. `unavailable`: never ran.
-  defp again({:error, %Error{kind: kind}}, pool, op, args, attempts)
-       when kind in [:lost, :unavailable] and attempts > 0 do
-    {result, retried} = pool |> Stevedore.call(op, args) |> again(pool, op, args, attempts - 1)
-    {result, retried + 1}
-  end
-
-  defp again(result, _pool, _op, _args, _attempts), do: {result, 0}
-
-  defp collect(run, file, result, latency, retried) do
+  defp collect(run, file, result, latency) do
     %{
       run
       | bar: Bar.add(run.bar, file.size),
         results: [{file, result} | run.results],
-        latencies: [latency | run.latencies],
-        retried: run.retried + retried
+        latencies: [latency | run.latencies]
     }
   end
 

@@ -67,7 +67,7 @@ defmodule Stevedore.Confinement do
     end
 
     Enum.each(options, fn {key, value} -> check!(List.keyfind(@schema, key, 0), key, value) end)
-    check_asked_for!(options)
+    :ok = check_asked_for!(options)
     options
   end
 
@@ -88,6 +88,8 @@ defmodule Stevedore.Confinement do
             "confine option :require names #{inspect(name)}, but nothing asks for it: " <>
               "it takes the confine option #{inspect(name)}"
     end
+
+    :ok
   end
 
   defp wanted?(name, options) do

@@ -51,7 +51,11 @@ defmodule Stevedore.Dispatch do
 
     for %Ticket{owner: owner} = ticket when owner != nil <- tickets do
       Telemetry.job_moved(ticket, why)
-      with {:error, refusal} <- resubmit(ticket, pool, now), do: refuse(ticket, refusal, now)
+
+      case resubmit(ticket, pool, now) do
+        {:ok, _pid} -> :ok
+        {:error, refusal} -> refuse(ticket, refusal, now)
+      end
     end
 
     :ok

@@ -194,7 +194,7 @@ defmodule Stevedore.Dispatcher do
         {:noreply, state}
 
       _none ->
-        pass_on({what, id, ref}, state)
+        :ok = pass_on({what, id, ref}, state)
         {:noreply, state}
     end
   end
@@ -277,9 +277,8 @@ defmodule Stevedore.Dispatcher do
 
   # It has found a worker meanwhile. Workers do not pass on what was passed on to them.
   defp pass_on(message, state) do
-    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(state.options.name) do
-      for {pid, _place, _threads} <- workers, do: send(pid, {:stevedore_passed_on, message})
-    end
+    for pid <- Roster.ready(state.options.name), do: send(pid, {:stevedore_passed_on, message})
+    :ok
   end
 
   defp find(state, id, ref) do
@@ -350,9 +349,9 @@ defmodule Stevedore.Dispatcher do
   defp publish(state) do
     :ok = Roster.quarantine(state.options.name, state.quarantine.quarantined)
 
-    with left when is_integer(left) <- Quarantine.next_expiry(state.quarantine, now_ms()) do
-      Process.send_after(self(), :expire, left + 1)
-    end
+    _timer =
+      with left when is_integer(left) <- Quarantine.next_expiry(state.quarantine, now_ms()),
+           do: Process.send_after(self(), :expire, left + 1)
 
     state
   end

@@ -24,6 +24,7 @@ defmodule Stevedore.Manager do
     Options,
     Roster,
     Telemetry,
+    Ticket,
     Worker,
     WorkerSupervisor
   }
@@ -70,10 +71,10 @@ defmodule Stevedore.Manager do
 
   ## From callers
 
-  @doc "What is known of a job that nobody has, since it was started at that time (native)."
-  @spec inquest(atom, non_neg_integer, integer) :: Inquest.verdict()
-  def inquest(pool, id, started_at) do
-    GenServer.call(name(pool), {:inquest, id, started_at}, :infinity)
+  @doc "What is known of a job that nobody has."
+  @spec inquest(Ticket.t()) :: Inquest.verdict()
+  def inquest(ticket) do
+    GenServer.call(name(ticket.pool), {:inquest, ticket}, :infinity)
   catch
     :exit, _reason -> :unknown
   end
@@ -157,8 +158,8 @@ defmodule Stevedore.Manager do
   end
 
   @impl true
-  def handle_call({:inquest, id, started_at}, from, manager) do
-    {:noreply, inquire(manager, from, id, started_at)}
+  def handle_call({:inquest, ticket}, from, manager) do
+    {:noreply, inquire(manager, from, ticket)}
   end
 
   def handle_call(:stats, _from, manager) do
@@ -253,8 +254,8 @@ defmodule Stevedore.Manager do
     {:noreply, ensure_size(%{manager | pending: Map.delete(manager.pending, slot)}, slot)}
   end
 
-  def handle_info({:inquest, from, id, started_at}, manager) do
-    {:noreply, inquire(manager, from, id, started_at)}
+  def handle_info({:inquest, from, ticket}, manager) do
+    {:noreply, inquire(manager, from, ticket)}
   end
 
   def handle_info({:process_gone, pid}, manager) do
@@ -266,18 +267,18 @@ defmodule Stevedore.Manager do
   # A caller may have noticed a worker's end before this process has.
   @ask_again 5
 
-  defp inquire(manager, from, id, started_at) do
+  defp inquire(manager, from, ticket) do
     if Enum.all?(manager.members, fn {pid, _member} -> Process.alive?(pid) end) do
-      case Inquest.verdict(manager.inquest, id, started_at) do
+      case Inquest.verdict(manager.inquest, ticket) do
         {:ok, verdict} ->
           GenServer.reply(from, verdict)
           manager
 
         :later ->
-          %{manager | inquest: Inquest.ask_later(manager.inquest, from, id, started_at)}
+          %{manager | inquest: Inquest.ask_later(manager.inquest, from, ticket)}
       end
     else
-      _timer = Process.send_after(self(), {:inquest, from, id, started_at}, @ask_again)
+      _timer = Process.send_after(self(), {:inquest, from, ticket}, @ask_again)
       manager
     end
   end

@@ -47,6 +47,15 @@ defmodule Stevedore.Roster do
     ArgumentError -> :error
   end
 
+  @doc "The ready workers' processes."
+  @spec ready(atom) :: [pid]
+  def ready(pool) do
+    case lookup(pool) do
+      {:ok, {workers, _quarantined}, _settings} -> for {pid, _place, _threads} <- workers, do: pid
+      :error -> []
+    end
+  end
+
   @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
   @spec next_id(map) :: Protocol.id()
   def next_id(%{ids: ids}), do: :atomics.add_get(ids, @next_id, 1) &&& 0x7FFFFFFF
@@ -181,7 +190,7 @@ defmodule Stevedore.Roster do
     _monitor = Process.monitor(pid)
     place = Enum.find(1..@places, &(not is_map_key(roster.places, &1)))
     :ok = :atomics.put(roster.loads, place, 0)
-    {workers, quarantined} = ready(roster.pool)
+    {workers, quarantined} = read(roster.pool)
     ready = {workers ++ [{pid, place, facts.threads}], quarantined}
     true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready}])
     Dispatcher.worker_ready(roster.pool)
@@ -194,7 +203,7 @@ defmodule Stevedore.Roster do
   end
 
   def handle_call({:quarantine, quarantined}, _from, %{pool: pool} = roster) do
-    {workers, _count} = ready(pool)
+    {workers, _count} = read(pool)
     true = :ets.match_delete(pool, {{:quarantined, :_}, :_})
 
     for {fingerprint, {_op, until}} <- quarantined do
@@ -224,10 +233,10 @@ defmodule Stevedore.Roster do
     Telemetry.pool_stop(pool, reason)
   end
 
-  defp ready(pool), do: :ets.lookup_element(pool, :ready, 2)
+  defp read(pool), do: :ets.lookup_element(pool, :ready, 2)
 
   defp remove(pool, pid) do
-    {workers, quarantined} = ready(pool)
+    {workers, quarantined} = read(pool)
     true = :ets.insert(pool, {:ready, {List.keydelete(workers, pid, 0), quarantined}})
     true = :ets.delete(pool, pid)
   end

@@ -31,13 +31,12 @@ defmodule Stevedore.Search do
   def tell_holder(job, message) do
     send(job.worker, message)
 
-    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(job.pool),
-         false <- List.keymember?(workers, job.worker, 0) do
-      for {pid, _place, _threads} <- workers, do: send(pid, message)
-      with pid when is_pid(pid) <- Dispatcher.whereis(job.pool), do: send(pid, message)
-    end
+    ready = Roster.ready(job.pool)
 
-    :ok
+    others =
+      if job.worker in ready, do: [], else: List.wrap(Dispatcher.whereis(job.pool)) ++ ready
+
+    Enum.each(others, &send(&1, message))
   end
 
   @doc "Everybody who may have a job of the pool."
@@ -66,13 +65,18 @@ defmodule Stevedore.Search do
   end
 
   defp search(job) do
+    with :missing <- look_once(job) do
+      # It may have been in a message just then.
+      Process.sleep(@on_its_way)
+      with :missing <- look_once(job), do: inquire(job)
+    end
+  end
+
+  defp look_once(job) do
     cond do
       held?(job) -> :held
       arrived?(job) -> :moved_on
-      # It may have been in a message just then.
-      Process.sleep(@on_its_way) && held?(job) -> :held
-      arrived?(job) -> :moved_on
-      true -> inquire(job)
+      true -> :missing
     end
   end
 
@@ -104,7 +108,7 @@ defmodule Stevedore.Search do
   end
 
   defp inquire(job) do
-    case Manager.inquest(job.pool, job.id, job.started_at) do
+    case Manager.inquest(job.ticket) do
       :never_started ->
         send_again(job)
 

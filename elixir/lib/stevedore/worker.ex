@@ -87,8 +87,11 @@ defmodule Stevedore.Worker do
   def boot(worker), do: send(worker, :boot)
 
   @doc "Makes it hand over what has not started, finish what runs within `grace` ms, and end."
-  @spec retire(pid, non_neg_integer) :: {:retire, non_neg_integer}
-  def retire(worker, grace), do: send(worker, {:retire, grace})
+  @spec retire(pid, non_neg_integer) :: :ok
+  def retire(worker, grace) do
+    send(worker, {:retire, grace})
+    :ok
+  end
 
   @doc "Tells a wounded worker that another one serves in its place: it may end."
   @spec replaced(pid) :: :replaced
@@ -316,7 +319,8 @@ defmodule Stevedore.Worker do
         find_later(message, worker)
 
       :error when pass_on? ->
-        pass_on(message, worker) && {:noreply, worker}
+        :ok = pass_on(message, worker)
+        {:noreply, worker}
 
       :error ->
         {:noreply, worker}
@@ -332,13 +336,11 @@ defmodule Stevedore.Worker do
   @doc "Sends a message about a job that is not here to where it may have gone."
   @spec pass_on(tuple, t) :: :ok
   def pass_on(message, worker) do
-    with {:ok, {workers, _quarantined}, _settings} <- Roster.lookup(worker.pool) do
-      for {pid, _place, _threads} <- workers,
-          pid != self(),
-          do: send(pid, {:stevedore_passed_on, message})
-    end
+    for pid <- Roster.ready(worker.pool),
+        pid != self(),
+        do: send(pid, {:stevedore_passed_on, message})
 
-    with pid when is_pid(pid) <- Dispatcher.whereis(worker.pool), do: send(pid, message)
+    for pid <- List.wrap(Dispatcher.whereis(worker.pool)), do: send(pid, message)
     :ok
   end
 

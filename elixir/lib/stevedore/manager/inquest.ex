@@ -6,8 +6,8 @@ defmodule Stevedore.Manager.Inquest do
   #
   # The OS process of such a worker is killed first; its evidence is not final before that.
 
-  alias Stevedore.BlackBox
-  alias Stevedore.Worker.{Ending, Host}
+  alias Stevedore.{BlackBox, Ticket}
+  alias Stevedore.Worker.{Host, Settlement}
 
   @type verdict :: :never_started | :unknown | {Stevedore.Error.kind(), String.t(), map}
 
@@ -100,8 +100,8 @@ defmodule Stevedore.Manager.Inquest do
     %{inquest | waiting: Enum.reject(inquest.waiting, &answer(&1, inquest))}
   end
 
-  defp answer({from, id, started_at}, inquest) do
-    case verdict(inquest, id, started_at) do
+  defp answer({from, ticket}, inquest) do
+    case verdict(inquest, ticket) do
       {:ok, verdict} -> GenServer.reply(from, verdict) == :ok
       :later -> false
     end
@@ -124,30 +124,34 @@ defmodule Stevedore.Manager.Inquest do
   end
 
   @doc "What is known of a job that nobody has."
-  @spec verdict(t, non_neg_integer, integer) :: {:ok, verdict} | :later
-  def verdict(%{since: since}, _id, started_at) when started_at < since, do: {:ok, :unknown}
+  @spec verdict(t, Ticket.t()) :: {:ok, verdict} | :later
+  def verdict(%{since: since}, %Ticket{started_at: started_at}) when started_at < since,
+    do: {:ok, :unknown}
 
-  def verdict(inquest, id, started_at) do
-    graves = for {_pid, box, died_at} <- inquest.graves, died_at >= started_at, do: box
+  def verdict(inquest, ticket) do
+    graves = for {_pid, box, died_at} <- inquest.graves, died_at >= ticket.started_at, do: box
 
     cond do
       :unopened in graves -> :later
       nil in graves -> {:ok, :unknown}
-      true -> {:ok, Enum.find_value(graves, :never_started, &started(&1, id))}
+      true -> {:ok, Enum.find_value(graves, :never_started, &started(&1, ticket))}
     end
   end
 
-  defp started(box, id) do
-    case Ending.verdict(box, id) do
-      :never_started -> nil
-      verdict -> verdict
+  defp started(box, ticket) do
+    facts = %{cause: {:planned, :worker_process}, alone: false, oom: false, box: box}
+
+    case Settlement.sort([ticket], facts) do
+      %{unstarted: [_]} -> nil
+      %{culprits: [{_, error}]} -> {error.kind, error.message, error.details}
+      %{victims: [{_, error}]} -> {error.kind, error.message, error.details}
     end
   end
 
   @doc "Those who wait for an answer that is not there yet."
-  @spec ask_later(t, GenServer.from(), non_neg_integer, integer) :: t
-  def ask_later(inquest, from, id, started_at) do
-    %{inquest | waiting: [{from, id, started_at} | inquest.waiting]}
+  @spec ask_later(t, GenServer.from(), Ticket.t()) :: t
+  def ask_later(inquest, from, ticket) do
+    %{inquest | waiting: [{from, ticket} | inquest.waiting]}
   end
 
   @spec close(t) :: :ok

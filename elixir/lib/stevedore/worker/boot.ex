@@ -32,7 +32,7 @@ defmodule Stevedore.Worker.Boot do
     for path <- Path.wildcard(Path.join(directory, "stevedore-*.blackbox")),
         ["stevedore", pid | _unique] = path |> Path.basename() |> String.split("-"),
         not File.exists?("/proc/#{pid}"),
-        do: File.rm(path)
+        do: _ = File.rm(path)
 
     :ok
   end

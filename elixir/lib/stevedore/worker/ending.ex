@@ -10,7 +10,6 @@ defmodule Stevedore.Worker.Ending do
     BlackBox,
     Dispatch,
     Dispatcher,
-    Error,
     Manager,
     Protocol,
     Roster,
@@ -253,28 +252,4 @@ defmodule Stevedore.Worker.Ending do
   defp describe(_cause, facts), do: Settlement.describe(facts)
 
   defp now, do: System.monotonic_time(:millisecond)
-
-  @doc "The error for a job that nobody can be asked about, by what its worker's black box says."
-  @spec verdict(BlackBox.t(), Protocol.id()) :: :never_started | {Error.kind(), String.t(), map}
-  def verdict(box, id) do
-    ticket = %Ticket{
-      id: id,
-      ref: nil,
-      owner: nil,
-      pool: nil,
-      op: nil,
-      body: "",
-      options: "",
-      started_at: 0,
-      start_by: :infinity
-    }
-
-    facts = %{cause: {:planned, :worker_process}, alone: false, oom: false, box: box}
-
-    case Settlement.sort([ticket], facts) do
-      %{unstarted: [_]} -> :never_started
-      %{culprits: [{_, error}]} -> {error.kind, error.message, error.details}
-      %{victims: [{_, error}]} -> {error.kind, error.message, error.details}
-    end
-  end
 end

@@ -37,9 +37,10 @@ defmodule Stevedore.Worker.Wear do
       max_idle: jitter(options.max_idle)
     }
 
-    if wear.max_jobs || wear.max_rss || wear.kill_rss, do: later(:sample, @sample_every)
-    if wear.max_age, do: later(:age, wear.max_age)
-    if wear.max_idle, do: later(:idle, wear.max_idle)
+    sample? = wear.max_jobs || wear.max_rss || wear.kill_rss
+    _ = if sample?, do: later(:sample, @sample_every)
+    _ = if wear.max_age, do: later(:age, wear.max_age)
+    _ = if wear.max_idle, do: later(:idle, wear.max_idle)
     wear
   end
 
@@ -51,7 +52,7 @@ defmodule Stevedore.Worker.Wear do
   @doc "There was no replacement: it goes on, and asks again when there is a reason."
   @spec go_on(t) :: t
   def go_on(wear) do
-    if wear.max_age, do: later(:age, wear.max_age)
+    _ = if wear.max_age, do: later(:age, wear.max_age)
     %{wear | asked: false, large: 0}
   end
 
