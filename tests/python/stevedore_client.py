@@ -85,7 +85,14 @@ def decode(content):
     """The term in a frame of either codec (PROTOCOL §2)."""
     if content[:1] == b"\x83":
         return etf.decode(content)
-    return msgpack.unpackb(content, raw=False, strict_map_key=False, max_array_len=2**24)
+    return msgpack.unpackb(
+        content, raw=False, strict_map_key=False, max_array_len=2**24, object_pairs_hook=map_of_any_keys
+    )
+
+
+def map_of_any_keys(pairs):
+    """A key may be a list or a map, which Python's own dictionaries do not take."""
+    return {etf.hashable(key): value for key, value in pairs}
 
 
 def messages_in(content):

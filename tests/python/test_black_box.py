@@ -153,7 +153,8 @@ class Culprit(BlackBoxTest):
 
     def test_stack_overflow(self):
         crash = self.assert_told({"how": "stack"}, signal.SIGSEGV, "crash_by_recursion")
-        self.assertEqual(self.functions(crash)[0], "crash_by_recursion")
+        # A sanitizer's own functions may be the ones that find no more stack.
+        self.assertIn("crash_by_recursion", self.functions(crash)[:4])
 
     def test_exit(self):
         worker = self.start()

@@ -14,7 +14,6 @@ defmodule Stevedore.Search do
     Job,
     Manager,
     Roster,
-    Telemetry,
     Ticket,
     WorkerSupervisor
   }
@@ -136,16 +135,9 @@ defmodule Stevedore.Search do
   end
 
   # Under the same id: nobody else can have it.
-  defp send_again(%Job{ticket: ticket} = job) do
-    Telemetry.job_moved(ticket, :worker_killed)
-
-    with {:ok, ready, settings} <- Roster.lookup(job.pool),
-         {:ok, _pid} <- Dispatch.submit(ticket, ready, %{settings | max_queue: :infinity}) do
-      :moved_on
-    else
-      :error -> {:settled, error(job, :unavailable, "the pool has stopped", %{})}
-      {:error, {kind, message, details}} -> {:settled, error(job, kind, message, details)}
-    end
+  defp send_again(%Job{ticket: ticket}) do
+    :ok = Dispatch.move([ticket], :worker_killed)
+    :moved_on
   end
 
   defp error(job, kind, message, details) do
