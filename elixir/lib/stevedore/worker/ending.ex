@@ -54,10 +54,17 @@ defmodule Stevedore.Worker.Ending do
   def terminate(reason, worker, handle_info) do
     :ok = if worker.load, do: Roster.leave(worker.pool, self()), else: :ok
     worker = finish(reason, %{worker | load: nil}, handle_info)
-    facts = facts(cause(reason), worker)
+
+    # What can go on elsewhere does so at once; the rest takes a look at the system.
+    :ok = hand_over_waiting(worker)
+    box = read_black_box(worker.black_box)
+    {unstarted, started} = worker.in_flight.tickets |> Map.values() |> Settlement.split(box)
+    :ok = Dispatch.move(unstarted, :worker_died)
+    facts = facts(cause(reason), box, worker)
+
     # In this order: whoever hears of a job's end finds the pool's counters right.
     tell_manager(facts, worker)
-    settle(InFlight.size(worker.in_flight), facts, worker)
+    settle(started, facts, worker)
     report(facts, worker)
     hand_over_waiting(worker)
   end
@@ -137,13 +144,8 @@ defmodule Stevedore.Worker.Ending do
 
   ## Settling
 
-  defp facts(cause, worker) do
-    %{
-      cause: cause,
-      alone: worker.alone != nil,
-      oom: oom?(cause, worker),
-      box: read_black_box(worker.black_box)
-    }
+  defp facts(cause, box, worker) do
+    %{cause: cause, alone: worker.alone != nil, oom: oom?(cause, worker), box: box}
   end
 
   defp oom?({:port_exited, status}, %{oom_kills: before} = worker) when status == 128 + 9 do
@@ -161,11 +163,8 @@ defmodule Stevedore.Worker.Ending do
     end
   end
 
-  defp settle(0, _facts, _worker), do: :ok
-
-  defp settle(_some, facts, worker) do
-    sorted = worker.in_flight.tickets |> Map.values() |> Settlement.sort(facts)
-    :ok = Dispatch.move(sorted.unstarted, :worker_died)
+  defp settle(started, facts, worker) do
+    sorted = Settlement.sort(started, facts)
     Enum.each(sorted.culprits, &settle_culprit(&1, worker))
     Enum.each(sorted.victims, &settle_victim(&1, worker))
     Enum.each(sorted.suspects, &settle_suspect(&1, worker))

@@ -27,13 +27,17 @@ defmodule Stevedore.Worker.Settlement do
           suspects: [{Ticket.t(), Error.t()}]
         }
 
+  @doc "Those that have not started, and those that have."
+  @spec split([Ticket.t()], BlackBox.t() | nil) :: {[Ticket.t()], [Ticket.t()]}
+  def split(tickets, box), do: Enum.split_with(tickets, &unstarted?(box, &1.id))
+
   @doc """
   The jobs sorted into those four. `facts`: `box`, `cause`, `alone` (the worker was there for one job), and `oom`
   (the kernel has killed for want of memory meanwhile).
   """
   @spec sort([Ticket.t()], map) :: t
   def sort(tickets, facts) do
-    {unstarted, started} = Enum.split_with(tickets, &unstarted?(facts.box, &1.id))
+    {unstarted, started} = split(tickets, facts.box)
     running = Enum.filter(started, &(state(facts.box, &1.id) == :running))
     guilty = guilty(facts, running)
     verdict = verdict(guilty, running)
