@@ -29,7 +29,7 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Inquest, Member}
+  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Replacing}
 
   @enforce_keys [:options, :size, :inquest, :circuit]
   defstruct [
@@ -45,6 +45,8 @@ defmodule Stevedore.Manager do
     changes: [],
     draining: nil
   ]
+
+  @type t :: %__MODULE__{}
 
   @spec start_link(map) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options, name: name(options.name))
@@ -115,7 +117,7 @@ defmodule Stevedore.Manager do
 
     # After a crash of the Manager alone there are workers already.
     manager = Enum.reduce(WorkerSupervisor.workers(options.name), manager, &adopt/2)
-    manager = Enum.reduce(free_slots(manager), manager, &start_worker/2)
+    manager = Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
 
     case await_all(manager) do
       {:ok, manager} ->
@@ -129,9 +131,9 @@ defmodule Stevedore.Manager do
 
   # Their black boxes are not known any more. Those that do not serve are to go.
   defp adopt(pid, %{options: options} = manager) do
-    case {Roster.facts(options.name, pid), free_slots(manager)} do
+    case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
       {%{}, [slot | _]} ->
-        watch(pid, %Member{slot: slot, options: options, state: :ready}, manager)
+        Crew.watch(pid, %Member{slot: slot, options: options, state: :ready}, manager)
 
       _not_needed ->
         Worker.retire(pid, options.drain_timeout)
@@ -177,12 +179,11 @@ defmodule Stevedore.Manager do
   def handle_call({:restart, options}, from, manager) do
     case restart_options(options, manager) do
       {:ok, options} when manager.members == %{} ->
-        manager = use_options(%{manager | size: max(1, manager.size)}, options)
-        {:reply, :ok, manager |> resume() |> ensure_size()}
+        manager = Crew.use_options(%{manager | size: max(1, manager.size)}, options)
+        {:reply, :ok, manager |> resume() |> Crew.ensure_size()}
 
       {:ok, options} ->
-        {:noreply,
-         next_change(%{manager | changes: manager.changes ++ [Change.restart(from, options)]})}
+        {:noreply, Replacing.add(manager, Change.restart(from, options))}
 
       {:error, error} ->
         {:reply, {:error, error}, manager}
@@ -190,9 +191,9 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call({:resize, size}, _from, manager) do
-    manager = remember(resume(%{manager | size: size}))
+    manager = Crew.remember(resume(%{manager | size: size}))
 
-    for {pid, member} <- serving(manager),
+    for {pid, member} <- Crew.serving(manager),
         member.slot > size,
         do: Worker.retire(pid, member.options.drain_timeout)
 
@@ -201,7 +202,7 @@ defmodule Stevedore.Manager do
         {pid, Member.leave_if(member, member.slot > size)}
       end)
 
-    {:reply, :ok, ensure_size(%{manager | members: members})}
+    {:reply, :ok, Crew.ensure_size(%{manager | members: members})}
   end
 
   def handle_call({:drain, timeout}, from, manager) do
@@ -232,15 +233,15 @@ defmodule Stevedore.Manager do
   end
 
   def handle_info({:wounded, pid}, manager),
-    do: {:noreply, manager |> leave(pid, :wounded) |> ensure_size()}
+    do: {:noreply, manager |> Crew.leave(pid, :wounded) |> Crew.ensure_size()}
 
   def handle_info({:recycle, pid, why}, manager) do
-    {:noreply, next_change(%{manager | changes: manager.changes ++ [Change.recycle(pid, why)]})}
+    {:noreply, Replacing.add(manager, Change.recycle(pid, why))}
   end
 
   def handle_info({:worker_ended, pid, cause, text, taken}, manager) do
     manager = if cause == :drained, do: manager, else: count(manager, cause)
-    {:noreply, update(manager, pid, &%{&1 | ended: {cause, text, taken}})}
+    {:noreply, Crew.update(manager, pid, &%{&1 | ended: {cause, text, taken}})}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, reason}, manager) do
@@ -251,7 +252,7 @@ defmodule Stevedore.Manager do
   end
 
   def handle_info({:start_worker, slot}, manager) do
-    {:noreply, ensure_size(%{manager | pending: Map.delete(manager.pending, slot)}, slot)}
+    {:noreply, Crew.ensure_size(%{manager | pending: Map.delete(manager.pending, slot)}, slot)}
   end
 
   def handle_info({:inquest, from, ticket}, manager) do
@@ -283,54 +284,11 @@ defmodule Stevedore.Manager do
     end
   end
 
-  ## Starting
-
-  defp start_worker(slot, manager) do
-    pid = WorkerSupervisor.start_worker(manager.options)
-    watch(pid, %Member{slot: slot, options: manager.options}, manager)
-  end
-
-  # In this order, or the reason of an early end would be missed.
-  defp watch(pid, member, manager) do
-    _monitor = Process.monitor(pid)
-    Worker.boot(pid)
-    %{manager | members: Map.put(manager.members, pid, member)}
-  end
-
-  # Every slot without a worker gets one now, or has a start pending. While the circuit is open only one start
-  # is under way; `allowed` is the slot whose back-off is over.
-  defp ensure_size(manager, allowed \\ nil)
-  defp ensure_size(%{draining: draining} = manager, _allowed) when draining != nil, do: manager
-
-  defp ensure_size(manager, allowed) do
-    slots = free_slots(manager)
-    slots = if manager.circuit.state == :closed, do: slots, else: probe(slots, allowed, manager)
-    Enum.reduce(slots, manager, &start_worker/2)
-  end
-
-  defp probe(slots, allowed, manager) do
-    under_way? =
-      map_size(manager.pending) > 0 or
-        Enum.any?(manager.members, fn {_, m} -> m.state == :booting end)
-
-    cond do
-      under_way? or slots == [] -> []
-      allowed in slots -> [allowed]
-      true -> [hd(slots)]
-    end
-  end
-
-  defp free_slots(manager) do
-    taken = for {_pid, member} <- serving(manager), do: member.slot
-    Enum.to_list(1..manager.size//1) -- (taken ++ Map.keys(manager.pending))
-  end
-
-  defp serving(manager),
-    do: Enum.filter(manager.members, fn {_pid, member} -> Member.serving?(member) end)
+  ## Ready
 
   defp made_ready(manager, pid, os_pid, black_box) do
     inquest = Inquest.enter(manager.inquest, pid, os_pid, black_box)
-    update(%{manager | inquest: inquest}, pid, &%{&1 | state: :ready})
+    Crew.update(%{manager | inquest: inquest}, pid, &%{&1 | state: :ready})
   end
 
   defp ready(manager, pid) do
@@ -340,19 +298,10 @@ defmodule Stevedore.Manager do
     case manager.members do
       %{^pid => %Member{slot: slot}} when slot > manager.size or manager.draining != nil ->
         Worker.retire(pid, manager.options.drain_timeout)
-        leave(manager, pid, :leaving)
+        Crew.leave(manager, pid, :leaving)
 
       _needed ->
-        manager |> change_ready(pid) |> ensure_size()
-    end
-  end
-
-  defp leave(manager, pid, state), do: update(manager, pid, &%{&1 | state: state})
-
-  defp update(manager, pid, change) do
-    case manager.members do
-      %{^pid => member} -> put_in(manager.members[pid], change.(member))
-      _gone -> manager
+        manager |> Replacing.ready(pid) |> Crew.ensure_size()
     end
   end
 
@@ -368,12 +317,12 @@ defmodule Stevedore.Manager do
       cond do
         member.spare -> manager
         # The wounded one's slot has been filled long since.
-        planned? or member.state == :wounded -> ensure_size(manager)
+        planned? or member.state == :wounded -> Crew.ensure_size(manager)
         cause == :boot or taken == 0 -> back_off(manager, member.slot, cause, text)
         true -> start_again(manager, member.slot, cause, text)
       end
 
-    manager |> change_ended(pid, member, text) |> drained()
+    manager |> Replacing.ended(pid, member, text) |> drained()
   end
 
   defp end_without_a_word({:shutdown, %Error{message: message}}), do: {:boot, message, 0}
@@ -394,7 +343,7 @@ defmodule Stevedore.Manager do
 
   defp start_again(manager, slot, cause, text) do
     tell_restart(manager, 0, cause, text)
-    ensure_size(%{manager | circuit: Circuit.died_of_a_job(manager.circuit, slot)})
+    Crew.ensure_size(%{manager | circuit: Circuit.died_of_a_job(manager.circuit, slot)})
   end
 
   defp back_off(%{draining: draining} = manager, _slot, _cause, _text) when draining != nil,
@@ -444,8 +393,6 @@ defmodule Stevedore.Manager do
     )
   end
 
-  ## Planned changes, one at a time
-
   defp restart_options(options, manager) do
     {:ok, Options.restart!(options, manager.options)}
   rescue
@@ -453,95 +400,6 @@ defmodule Stevedore.Manager do
       {:error,
        %Error{kind: :bad_args, message: Exception.message(error), pool: manager.options.name}}
   end
-
-  defp next_change(%{change: nil, changes: [change | changes]} = manager) do
-    pids = for {pid, _member} <- serving(manager), do: pid
-    continue(%{manager | change: Change.begin(change, pids, manager.options), changes: changes})
-  end
-
-  defp next_change(manager), do: manager
-
-  # The next worker that is to be replaced and is still there.
-  defp continue(%{change: %Change{queue: []} = change} = manager) do
-    workers = for {pid, member} <- serving(manager), do: {pid, member.options}
-
-    case Change.catch_up(change, workers) do
-      %Change{queue: []} -> finish(change, manager)
-      change -> continue(%{manager | change: change})
-    end
-  end
-
-  defp continue(%{change: %Change{queue: [old | queue]} = change} = manager) do
-    case manager.members do
-      %{^old => %Member{state: state, slot: slot}} when state in [:ready, :booting] ->
-        options = change.options
-        spare = WorkerSupervisor.start_worker(options)
-        Telemetry.pool_replace(options.name, old, change.why)
-        change = %{change | queue: queue, old: old, spare: spare}
-        member = %Member{slot: slot, options: options, spare: true}
-        watch(spare, member, %{manager | change: change})
-
-      _gone ->
-        continue(%{manager | change: %{change | queue: queue}})
-    end
-  end
-
-  defp finish(change, manager) do
-    manager = if change.restart, do: use_options(manager, change.options), else: manager
-    _ = change.from && GenServer.reply(change.from, Change.finish(change))
-    next_change(%{manager | change: nil})
-  end
-
-  defp use_options(manager, options) do
-    Dispatcher.use_options(options.name, options)
-    remember(%{manager | options: options})
-  end
-
-  # For the next Manager, if this one crashes.
-  defp remember(manager) do
-    :ok = Roster.remember(manager.options.name, {manager.options, manager.size})
-    manager
-  end
-
-  defp change_ready(%{change: %Change{spare: spare} = change} = manager, spare) do
-    manager = update(manager, spare, &%{&1 | spare: false})
-    change = %{change | done: [spare | change.done], spare: nil}
-
-    if is_map_key(manager.members, change.old) do
-      Worker.retire(change.old, manager.options.drain_timeout)
-      leave(%{manager | change: change}, change.old, :leaving)
-    else
-      continue(%{manager | change: %{change | old: nil}})
-    end
-  end
-
-  defp change_ready(manager, _pid), do: manager
-
-  # The old one has ended: by itself, in which case the spare has its slot at once, or as it was told to.
-  defp change_ended(
-         %{change: %Change{old: old, spare: spare} = change} = manager,
-         old,
-         _member,
-         _text
-       ) do
-    if spare,
-      do: update(%{manager | change: %{change | old: nil}}, spare, &%{&1 | spare: false}),
-      else: continue(%{manager | change: %{change | old: nil}})
-  end
-
-  # The new one did not get ready: all goes back.
-  defp change_ended(%{change: %Change{spare: spare} = change} = manager, spare, member, text) do
-    Logger.error("no replacement for a worker of #{inspect(manager.options.name)}: #{text}",
-      stevedore_pool: manager.options.name,
-      domain: [:stevedore]
-    )
-
-    if change.old, do: Worker.recycle_failed(change.old)
-    manager = if member.spare, do: manager, else: ensure_size(manager)
-    continue(%{manager | change: Change.fail(change, text, manager.options)})
-  end
-
-  defp change_ended(manager, _pid, _member, _text), do: manager
 
   ## Draining
 

@@ -1,0 +1,88 @@
+defmodule Stevedore.Manager.Crew do
+  @moduledoc false
+  # The workers of a pool as the Manager has them: who fills which slot, and that none stays empty. Functions
+  # on the Manager's state, run in its process.
+
+  alias Stevedore.{Dispatcher, Manager, Roster, Worker, WorkerSupervisor}
+  alias Stevedore.Manager.Member
+
+  @doc "Starts a worker for a slot."
+  @spec start_worker(pos_integer, Manager.t()) :: Manager.t()
+  def start_worker(slot, manager) do
+    pid = WorkerSupervisor.start_worker(manager.options)
+    watch(pid, %Member{slot: slot, options: manager.options}, manager)
+  end
+
+  @doc "Takes a worker in, and makes it boot: in this order, or the reason of an early end would be missed."
+  @spec watch(pid, Member.t(), Manager.t()) :: Manager.t()
+  def watch(pid, member, manager) do
+    _monitor = Process.monitor(pid)
+    Worker.boot(pid)
+    %{manager | members: Map.put(manager.members, pid, member)}
+  end
+
+  @doc """
+  Every slot without a worker gets one now, or has a start pending. While the circuit is open only one start
+  is under way; `allowed` is the slot whose back-off is over.
+  """
+  @spec ensure_size(Manager.t(), pos_integer | nil) :: Manager.t()
+  def ensure_size(manager, allowed \\ nil)
+  def ensure_size(%{draining: draining} = manager, _allowed) when draining != nil, do: manager
+
+  def ensure_size(manager, allowed) do
+    slots = free_slots(manager)
+    slots = if manager.circuit.state == :closed, do: slots, else: probe(slots, allowed, manager)
+    Enum.reduce(slots, manager, &start_worker/2)
+  end
+
+  defp probe(slots, allowed, manager) do
+    under_way? =
+      map_size(manager.pending) > 0 or
+        Enum.any?(manager.members, fn {_, m} -> m.state == :booting end)
+
+    cond do
+      under_way? or slots == [] -> []
+      allowed in slots -> [allowed]
+      true -> [hd(slots)]
+    end
+  end
+
+  @doc "The slots that have no worker, and no start pending."
+  @spec free_slots(Manager.t()) :: [pos_integer]
+  def free_slots(manager) do
+    taken = for {_pid, member} <- serving(manager), do: member.slot
+    Enum.to_list(1..manager.size//1) -- (taken ++ Map.keys(manager.pending))
+  end
+
+  @doc "Those that fill a slot."
+  @spec serving(Manager.t()) :: [{pid, Member.t()}]
+  def serving(manager),
+    do: Enum.filter(manager.members, fn {_pid, member} -> Member.serving?(member) end)
+
+  @doc "The worker does not fill its slot any more."
+  @spec leave(Manager.t(), pid, :leaving | :wounded) :: Manager.t()
+  def leave(manager, pid, state), do: update(manager, pid, &%{&1 | state: state})
+
+  @doc "Changes what is known of a worker, if it is still there."
+  @spec update(Manager.t(), pid, (Member.t() -> Member.t())) :: Manager.t()
+  def update(manager, pid, change) do
+    case manager.members do
+      %{^pid => member} -> put_in(manager.members[pid], change.(member))
+      _gone -> manager
+    end
+  end
+
+  @doc "Workers are started with these options from now on."
+  @spec use_options(Manager.t(), map) :: Manager.t()
+  def use_options(manager, options) do
+    Dispatcher.use_options(options.name, options)
+    remember(%{manager | options: options})
+  end
+
+  @doc "Keeps options and size for the next Manager, if this one crashes."
+  @spec remember(Manager.t()) :: Manager.t()
+  def remember(manager) do
+    :ok = Roster.remember(manager.options.name, {manager.options, manager.size})
+    manager
+  end
+end

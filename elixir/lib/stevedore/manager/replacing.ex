@@ -1,0 +1,97 @@
+defmodule Stevedore.Manager.Replacing do
+  @moduledoc false
+  # Planned changes (change.ex), carried out one at a time: a new worker is started as a spare, takes the slot
+  # when it is ready, and when the old one has drained and is gone, the next one's turn is there. Functions on
+  # the Manager's state, run in its process.
+
+  require Logger
+
+  alias Stevedore.{Manager, Telemetry, Worker, WorkerSupervisor}
+  alias Stevedore.Manager.{Change, Crew, Member}
+
+  @doc "Adds a change; it begins when those before it are done."
+  @spec add(Manager.t(), Change.t()) :: Manager.t()
+  def add(manager, change), do: next(%{manager | changes: manager.changes ++ [change]})
+
+  defp next(%{change: nil, changes: [change | changes]} = manager) do
+    pids = for {pid, _member} <- Crew.serving(manager), do: pid
+    continue(%{manager | change: Change.begin(change, pids, manager.options), changes: changes})
+  end
+
+  defp next(manager), do: manager
+
+  # The next worker that is to be replaced and is still there.
+  defp continue(%{change: %Change{queue: []} = change} = manager) do
+    workers = for {pid, member} <- Crew.serving(manager), do: {pid, member.options}
+
+    case Change.catch_up(change, workers) do
+      %Change{queue: []} -> finish(change, manager)
+      change -> continue(%{manager | change: change})
+    end
+  end
+
+  defp continue(%{change: %Change{queue: [old | queue]} = change} = manager) do
+    case manager.members do
+      %{^old => %Member{state: state, slot: slot}} when state in [:ready, :booting] ->
+        options = change.options
+        spare = WorkerSupervisor.start_worker(options)
+        Telemetry.pool_replace(options.name, old, change.why)
+        change = %{change | queue: queue, old: old, spare: spare}
+        member = %Member{slot: slot, options: options, spare: true}
+        Crew.watch(spare, member, %{manager | change: change})
+
+      _gone ->
+        continue(%{manager | change: %{change | queue: queue}})
+    end
+  end
+
+  defp finish(change, manager) do
+    manager = if change.restart, do: Crew.use_options(manager, change.options), else: manager
+    _ = change.from && GenServer.reply(change.from, Change.finish(change))
+    next(%{manager | change: nil})
+  end
+
+  @doc "A worker is ready: if it is the spare, the old one may go."
+  @spec ready(Manager.t(), pid) :: Manager.t()
+  def ready(%{change: %Change{spare: spare} = change} = manager, spare) do
+    manager = Crew.update(manager, spare, &%{&1 | spare: false})
+    change = %{change | done: [spare | change.done], spare: nil}
+
+    if is_map_key(manager.members, change.old) do
+      Worker.retire(change.old, manager.options.drain_timeout)
+      Crew.leave(%{manager | change: change}, change.old, :leaving)
+    else
+      continue(%{manager | change: %{change | old: nil}})
+    end
+  end
+
+  def ready(manager, _pid), do: manager
+
+  @doc "A worker has ended, who may have to do with a change."
+  @spec ended(Manager.t(), pid, Member.t(), String.t()) :: Manager.t()
+  # The old one: by itself, in which case the spare has its slot at once, or as it was told to.
+  def ended(
+        %{change: %Change{old: old, spare: spare} = change} = manager,
+        old,
+        _member,
+        _text
+      ) do
+    if spare,
+      do: Crew.update(%{manager | change: %{change | old: nil}}, spare, &%{&1 | spare: false}),
+      else: continue(%{manager | change: %{change | old: nil}})
+  end
+
+  # The new one did not get ready: all goes back.
+  def ended(%{change: %Change{spare: spare} = change} = manager, spare, member, text) do
+    Logger.error("no replacement for a worker of #{inspect(manager.options.name)}: #{text}",
+      stevedore_pool: manager.options.name,
+      domain: [:stevedore]
+    )
+
+    if change.old, do: Worker.recycle_failed(change.old)
+    manager = if member.spare, do: manager, else: Crew.ensure_size(manager)
+    continue(%{manager | change: Change.fail(change, text, manager.options)})
+  end
+
+  def ended(manager, _pid, _member, _text), do: manager
+end
