@@ -114,10 +114,10 @@ defmodule Stevedore.Search do
       :unknown ->
         {:settled, error(job, :lost, "its worker was killed, and nobody knows more", %{})}
 
-      {:lost, message, details} ->
+      {:lost, message, details, 1} ->
         lost(job, message, details)
 
-      {kind, message, details} ->
+      {kind, message, details, _deaths} ->
         {:settled, error(job, kind, message, details)}
     end
   end

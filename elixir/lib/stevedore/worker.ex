@@ -387,7 +387,7 @@ defmodule Stevedore.Worker do
   defp deliver([message | messages] = all, in_flight) do
     with {:reply, id} <- Protocol.route(message),
          {ticket, in_flight} <- InFlight.take(in_flight, id) do
-      send(ticket.ref, {ticket.ref, message})
+      hand_over(message, ticket)
       deliver(messages, in_flight)
     else
       _other -> {all, in_flight}
@@ -395,6 +395,20 @@ defmodule Stevedore.Worker do
   end
 
   defp deliver([], in_flight), do: {[], in_flight}
+
+  defp hand_over(message, %Ticket{reruns: 0, ref: ref}), do: send(ref, {ref, message})
+
+  # What says that a job never ran is not true of one that was running in a worker that died.
+  defp hand_over(message, %Ticket{ref: ref} = ticket) do
+    case Protocol.decode_reply(message) do
+      {:error, kind, %{"message" => text}, _}
+      when kind in [:overloaded, :queue_timeout, :unavailable] ->
+        Dispatch.refuse(ticket, {kind, text, %{}}, System.monotonic_time())
+
+      _it_ran ->
+        send(ref, {ref, message})
+    end
+  end
 
   defp receive_each([], worker), do: after_change(worker)
 

@@ -9,7 +9,9 @@ defmodule Stevedore.Manager.Inquest do
   alias Stevedore.{BlackBox, Ticket}
   alias Stevedore.Worker.{Host, Settlement}
 
-  @type verdict :: :never_started | :unknown | {Stevedore.Error.kind(), String.t(), map}
+  @typedoc "The number is of how many deaths it had started by."
+  @type verdict ::
+          :never_started | :unknown | {Stevedore.Error.kind(), String.t(), map, pos_integer}
 
   # Graves are kept for so many workers.
   @remembered 32
@@ -134,17 +136,22 @@ defmodule Stevedore.Manager.Inquest do
     cond do
       :unopened in graves -> :later
       nil in graves -> {:ok, :unknown}
-      true -> {:ok, Enum.find_value(graves, :never_started, &started(&1, ticket))}
+      true -> {:ok, graves |> Enum.flat_map(&started(&1, ticket)) |> sum_up()}
     end
   end
+
+  defp sum_up([]), do: :never_started
+
+  defp sum_up([error | _] = errors),
+    do: {error.kind, error.message, error.details, length(errors)}
 
   defp started(box, ticket) do
     facts = %{cause: {:planned, :worker_process}, alone: false, oom: false, box: box}
 
     case Settlement.sort([ticket], facts) do
-      %{unstarted: [_]} -> nil
-      %{culprits: [{_, error}]} -> {error.kind, error.message, error.details}
-      %{victims: [{_, error}]} -> {error.kind, error.message, error.details}
+      %{unstarted: [_]} -> []
+      %{culprits: [{_, error}]} -> [error]
+      %{victims: [{_, error}]} -> [error]
     end
   end
 

@@ -32,7 +32,7 @@ defmodule Stevedore.Worker.Launch do
   @spec args(map, Path.t()) :: [String.t()]
   def args(options, black_box) do
     option("--threads", options.threads) ++
-      option("--max-queue", options.max_queue) ++
+      option("--max-queue", native_queue(options.max_queue)) ++
       option("--max-frame", options.max_frame) ++
       option("--kill-after", options.kill_after) ++
       ["--black-box", black_box] ++
@@ -40,6 +40,10 @@ defmodule Stevedore.Worker.Launch do
       Enum.flat_map(options.plugins, &["--plugin", Path.expand(&1)]) ++
       options.args
   end
+
+  # The pool's bound is kept before a job is sent. What moves between workers has been let in already, and no
+  # worker may refuse it.
+  defp native_queue(max_queue), do: min(max_queue + 65_536, 16_777_216)
 
   defp option(_name, nil), do: []
   defp option(name, number), do: [name, Integer.to_string(number)]

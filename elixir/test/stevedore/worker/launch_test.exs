@@ -10,9 +10,9 @@ defmodule Stevedore.Worker.LaunchTest do
   defp args(options), do: Launch.args(%{options(options) | confine: []}, "/b/x")
 
   test "the limits and the black box are on the command line, and what was asked for" do
-    limits = ~w(--max-queue 65536 --max-frame 67108864 --kill-after 1000 --black-box /b/x)
+    limits = ~w(--max-queue 131072 --max-frame 67108864 --kill-after 1000 --black-box /b/x)
     assert limits -- args([]) == []
-    assert ["--max-queue", "65536" | _] = args([])
+    assert ["--max-queue", "131072" | _] = args([])
     refute "--plugin" in args([])
 
     given =
@@ -24,7 +24,7 @@ defmodule Stevedore.Worker.LaunchTest do
         args: ["-x"]
       )
 
-    assert ~w(--threads 4 --max-queue 9 --max-frame 67108864 --kill-after 7 --black-box /b/x) ==
+    assert ~w(--threads 4 --max-queue 65545 --max-frame 67108864 --kill-after 7 --black-box /b/x) ==
              Enum.take(given, 10)
 
     assert ~w(--plugin /p/a.so --plugin /p/b.so -x) == Enum.take(given, -5)
