@@ -24,20 +24,28 @@ defmodule Stevedore.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
 
-  # STEVEDORE_DEPS: unset, ordinary Hex dependencies; `none`, nothing at all (what is optional is left out);
-  # a directory, the source checkouts in it.
+  # Nothing of this is needed: what works with a library is compiled where the library is there.
+  @optional [
+    telemetry: "~> 1.0",
+    oban: "~> 2.19"
+  ]
+
+  # STEVEDORE_DEPS: unset, ordinary Hex dependencies; `none`, nothing at all; a directory, the source checkouts
+  # in it, all of them, for they are each other's dependencies too.
   defp deps(nil) do
-    [
-      {:telemetry, "~> 1.0", optional: true},
-      {:ex_doc, "~> 0.34", only: :dev, runtime: false}
-    ]
+    for({name, version} <- @optional, do: {name, version, optional: true}) ++
+      [
+        {:postgrex, "~> 0.19", only: [:dev, :test]},
+        {:ex_doc, "~> 0.34", only: :dev, runtime: false}
+      ]
   end
 
   defp deps("none"), do: []
 
   defp deps(directory) do
-    for name <- [:telemetry], path = Path.join(directory, "#{name}"), File.dir?(path) do
-      {name, path: path, override: true}
+    for mix_exs <- Path.wildcard(Path.join(directory, "*/mix.exs")) do
+      path = Path.dirname(mix_exs)
+      {path |> Path.basename() |> String.to_atom(), path: path, override: true}
     end
   end
 
