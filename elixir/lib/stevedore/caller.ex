@@ -59,6 +59,7 @@ defmodule Stevedore.Caller do
       options: options.wire,
       started_at: started_at,
       start_by: later(started_at, options.queue_native),
+      deadline: later(started_at, options.limit_native),
       idempotent: options.idempotent,
       on_progress: for_worker(options.on_progress)
     }
@@ -72,7 +73,7 @@ defmodule Stevedore.Caller do
   defp for_worker(on_progress) when is_function(on_progress), do: :caller
   defp for_worker(on_progress), do: on_progress
 
-  defp dispatch(ticket, %{limit: limit} = options, ready, worker) do
+  defp dispatch(ticket, options, ready, worker) do
     job = %Job{
       ref: ticket.ref,
       id: ticket.id,
@@ -82,8 +83,8 @@ defmodule Stevedore.Caller do
       started_at: ticket.started_at,
       on_progress: options.on_progress,
       ticket: ticket,
-      limit: limit,
-      deadline: later(ticket.started_at, options.limit_native)
+      limit: options.limit,
+      deadline: ticket.deadline
     }
 
     Telemetry.job_start(job)

@@ -309,11 +309,7 @@ defmodule Stevedore.Dispatcher do
   defp next_suspect(%{alone: nil} = state) do
     case :queue.out(state.suspects) do
       {{:value, ticket}, suspects} ->
-        pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
-        monitor = Process.monitor(pid)
-        Worker.boot(pid)
-        Telemetry.job_moved(ticket, :isolated)
-        %{state | suspects: suspects, alone: {monitor, pid, ticket}}
+        try_alone(ticket, %{state | suspects: suspects}, System.monotonic_time())
 
       {:empty, _suspects} ->
         state
@@ -321,6 +317,19 @@ defmodule Stevedore.Dispatcher do
   end
 
   defp next_suspect(state), do: state
+
+  defp try_alone(ticket, state, now) do
+    if Ticket.expired?(ticket, now) do
+      Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
+      next_suspect(state)
+    else
+      pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
+      monitor = Process.monitor(pid)
+      Worker.boot(pid)
+      Telemetry.job_moved(ticket, :isolated)
+      %{state | alone: {monitor, pid, ticket}}
+    end
+  end
 
   defp not_tried(why) do
     %Error{

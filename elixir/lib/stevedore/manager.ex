@@ -22,6 +22,7 @@ defmodule Stevedore.Manager do
     Dispatcher,
     Error,
     Options,
+    Protocol,
     Roster,
     Telemetry,
     Ticket,
@@ -66,10 +67,17 @@ defmodule Stevedore.Manager do
   @spec recycle(atom, pid, atom) :: :ok
   def recycle(pool, worker, why), do: tell(pool, {:recycle, worker, why})
 
-  @doc "The worker has settled its jobs and is about to end; `taken` is how many it has had."
-  @spec worker_ended(atom, pid, atom, String.t(), non_neg_integer) :: :ok
-  def worker_ended(pool, worker, cause, text, taken),
-    do: tell(pool, {:worker_ended, worker, cause, text, taken})
+  @doc """
+  The worker's process is dead, and it is about to settle its jobs: why, how many jobs it has had (`taken`), and
+  the ids of those it had `started` and that have had no reply.
+  """
+  @spec worker_ended(atom, pid, %{
+          cause: atom,
+          text: String.t(),
+          taken: non_neg_integer,
+          started: [Protocol.id()]
+        }) :: :ok
+  def worker_ended(pool, worker, ended), do: tell(pool, {:worker_ended, worker, ended})
 
   ## From callers
 
@@ -239,9 +247,16 @@ defmodule Stevedore.Manager do
     {:noreply, Replacing.add(manager, Change.recycle(pid, why))}
   end
 
-  def handle_info({:worker_ended, pid, cause, text, taken}, manager) do
+  def handle_info({:worker_ended, pid, %{cause: cause} = ended}, manager) do
     manager = if cause == :drained, do: manager, else: count(manager, cause)
-    {:noreply, Crew.update(manager, pid, &%{&1 | ended: {cause, text, taken}})}
+    inquest = Inquest.remember(manager.inquest, ended.started)
+
+    {:noreply,
+     Crew.update(
+       %{manager | inquest: inquest},
+       pid,
+       &%{&1 | ended: {cause, ended.text, ended.taken}}
+     )}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, reason}, manager) do
@@ -310,7 +325,7 @@ defmodule Stevedore.Manager do
   defp ended(member, pid, reason, manager) do
     {cause, text, taken} = member.ended || end_without_a_word(reason)
     planned? = cause == :drained or member.state == :leaving
-    manager = if cause == :worker_process, do: bury(manager, pid), else: forget(manager, pid)
+    manager = if settled?(reason), do: forget(manager, pid), else: bury(manager, pid)
     manager = if member.ended, do: manager, else: count(manager, cause)
 
     manager =
@@ -329,6 +344,10 @@ defmodule Stevedore.Manager do
   # It was killed with all it knew; that it was of no use cannot be said.
   defp end_without_a_word(reason),
     do: {:worker_process, "its process in the VM ended: #{inspect(reason)}", 1}
+
+  # A worker that was killed while it settled its jobs had said already that it ends.
+  defp settled?({:shutdown, _why}), do: true
+  defp settled?(reason), do: reason in [:normal, :shutdown]
 
   # Those who wait for it, or for a job that has moved to it, are to look.
   defp bury(manager, pid) do

@@ -120,17 +120,12 @@ defmodule Stevedore.Roster do
   @spec facts(atom, pid) :: map | nil
   def facts(pool, worker), do: :ets.lookup_element(pool, worker, 2, nil)
 
-  @doc "Whether the ready workers say of an op that it may be run again."
+  @doc "Whether the pool's workers, there may be none just now, say of an op that it may be run again."
   @spec idempotent?(atom, String.t()) :: boolean
   def idempotent?(pool, op) do
-    case lookup(pool) do
-      {:ok, {[{pid, _place, _threads} | _], _quarantined}, _settings} ->
-        facts = facts(pool, pid)
-        facts != nil and op in facts.idempotent
-
-      _none ->
-        false
-    end
+    op in :ets.lookup_element(pool, :idempotent, 2)
+  rescue
+    ArgumentError -> false
   end
 
   @doc "Makes the calling worker known, and says where it is to keep its load."
@@ -174,7 +169,7 @@ defmodule Stevedore.Roster do
     # So that terminate/2 runs: this is the last process of a pool to stop.
     Process.flag(:trap_exit, true)
     ^pool = :ets.new(pool, [:named_table, :protected, read_concurrency: true])
-    true = :ets.insert(pool, {:ready, {[], 0}})
+    true = :ets.insert(pool, [{:ready, {[], 0}}, {:idempotent, MapSet.new()}])
     :ok = Boot.sweep(options.directory)
     loads = :atomics.new(@places, [])
 
@@ -192,7 +187,8 @@ defmodule Stevedore.Roster do
     :ok = :atomics.put(roster.loads, place, 0)
     {workers, quarantined} = read(roster.pool)
     ready = {workers ++ [{pid, place, facts.threads}], quarantined}
-    true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready}])
+    rows = [{pid, facts}, {:ready, ready}, {:idempotent, facts.idempotent}]
+    true = :ets.insert(roster.pool, rows)
     Dispatcher.worker_ready(roster.pool)
     {:reply, {roster.loads, place}, put_in(roster.places[place], pid)}
   end

@@ -8,11 +8,25 @@ defmodule Stevedore.Ticket do
 
   alias Stevedore.{Error, Protocol}
 
-  @enforce_keys [:id, :ref, :owner, :pool, :op, :body, :options, :started_at, :start_by]
+  @enforce_keys [
+    :id,
+    :ref,
+    :owner,
+    :pool,
+    :op,
+    :body,
+    :options,
+    :started_at,
+    :start_by,
+    :deadline
+  ]
   defstruct @enforce_keys ++ [:idempotent, :on_progress, :moved_at, cancelled: false, reruns: 0]
 
   # The longest queue_timeout there is, in ms.
   @for_ever 2_147_483_647
+
+  # ms before its caller gives up, by which a job has to start that is to run again.
+  @in_time 1_000
 
   @type t :: %__MODULE__{
           id: Protocol.id(),
@@ -24,6 +38,7 @@ defmodule Stevedore.Ticket do
           options: binary,
           started_at: integer,
           start_by: integer | :infinity,
+          deadline: integer | :infinity,
           idempotent: boolean | nil,
           on_progress: nil | :caller | pid,
           moved_at: integer | nil,
@@ -53,11 +68,19 @@ defmodule Stevedore.Ticket do
     %{ticket | moved_at: now, options: Protocol.put_queue_timeout(ticket.options, max(1, left))}
   end
 
-  @doc "The same job to be run again: it has waited for its start already."
+  @doc """
+  The same job to be run again. It has waited for its start already, so its `queue_timeout` does not count any more;
+  but it never starts when its caller has given up.
+  """
   @spec again(t) :: t
-  def again(ticket) do
+  def again(%__MODULE__{deadline: :infinity} = ticket) do
     options = Protocol.put_queue_timeout(ticket.options, @for_ever)
     %{ticket | reruns: 1, start_by: :infinity, options: options}
+  end
+
+  def again(ticket) do
+    in_time = System.convert_time_unit(@in_time, :millisecond, :native)
+    %{ticket | reruns: 1, start_by: ticket.deadline - in_time}
   end
 
   @doc "How many of `limit` ms are left since it came to its present worker from another."

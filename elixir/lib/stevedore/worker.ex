@@ -401,8 +401,8 @@ defmodule Stevedore.Worker do
   # What says that a job never ran is not true of one that was running in a worker that died.
   defp hand_over(message, %Ticket{ref: ref} = ticket) do
     case Protocol.decode_reply(message) do
-      {:error, kind, %{"message" => text}, _}
-      when kind in [:overloaded, :queue_timeout, :unavailable] ->
+      {:error, kind, %{"message" => text}, %{ran_us: 0}}
+      when kind in [:overloaded, :queue_timeout, :unavailable, :cancelled] ->
         Dispatch.refuse(ticket, {kind, text, %{}}, System.monotonic_time())
 
       _it_ran ->

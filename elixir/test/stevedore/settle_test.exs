@@ -292,7 +292,68 @@ defmodule Stevedore.SettleTest do
       cancel_all([one, other] -- [free])
       refute_received _
     end
+
+    test "while it settles its jobs: nobody takes them for never started" do
+      pool = start_fault_pool!(threads: 3)
+      [{pid, os_pid}] = workers(pool)
+      victims = occupy!(pool, 2)
+      dispatcher = Stevedore.Dispatcher.whereis(pool)
+      :ok = :sys.suspend(dispatcher)
+      culprit = Stevedore.async(pool, "fault.crash", %{})
+
+      # It has said that it ends, and cannot settle the culprit before the Dispatcher has noted the death.
+      eventually(fn -> not alive?(os_pid) and asks?(pid, dispatcher) end)
+      Process.exit(pid, :kill)
+      :ok = :sys.resume(dispatcher)
+      assert {:error, %Error{kind: :crashed}} = Stevedore.await(culprit)
+      assert_lost(victims)
+      assert_deaths(pool, %{crash: 1})
+      refute_received _
+    end
+
+    test "a job that was to run again there is run again elsewhere" do
+      {pool, [job, neighbour], host} = run_again_behind_another!()
+      eventually(fn -> System.monotonic_time() > job.started_at + native(50) end)
+      Process.exit(host, :kill)
+      :ok = :sys.resume(Module.concat(pool, Manager))
+      # Its queue_timeout is over, but it has started before.
+      assert {:ok, nil} = Stevedore.await(job)
+      assert {:error, %Error{kind: :lost}} = Stevedore.await(neighbour)
+      refute_received {_ref, _message}
+    end
   end
+
+  test "a job that was to run again and is cancelled before does not say that it never ran" do
+    {pool, [job, neighbour], _host} = run_again_behind_another!()
+    :ok = Stevedore.cancel(job)
+    assert {:error, %Error{kind: :cancelled, receipt: nil} = error} = Stevedore.await(job)
+    assert error.message =~ "it ran when its worker died"
+    :ok = :sys.resume(Module.concat(pool, Manager))
+    cancel_all([neighbour])
+    refute_received {_ref, _message}
+  end
+
+  # Two workers with a job each; one dies, and its job waits in the other, whose process is `host`. There is no third
+  # one as long as the Manager stands still.
+  defp run_again_behind_another! do
+    pool = start_fault_pool!(workers: 2, threads: 1)
+    [neighbour] = occupy!(pool, 1)
+    job = start_running!(pool, "sleep", %{ms: 500}, queue_timeout: 50)
+    {os_pids, [host]} = Enum.split_with(workers(pool), fn {pid, _} -> pid == job.worker end)
+    :ok = :sys.suspend(Module.concat(pool, Manager))
+    forward_events(pool, [[:job, :moved]])
+    [{_pid, os_pid}] = os_pids
+    kill!(os_pid)
+    assert_receive {:event, [:job, :moved], _, %{why: :run_again}}
+    {pool, [job, neighbour], elem(host, 0)}
+  end
+
+  defp asks?(pid, dispatcher) do
+    {:messages, messages} = Process.info(dispatcher, :messages)
+    Enum.any?(messages, &match?({:"$gen_call", {^pid, _tag}, {:note_death, _, _}}, &1))
+  end
+
+  defp native(ms), do: System.convert_time_unit(ms, :millisecond, :native)
 
   test "half a frame, and a frame of garbage: what was in flight is lost, once" do
     for fixture <- ["half_frame", "garbage"] do

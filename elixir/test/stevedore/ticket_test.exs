@@ -14,7 +14,8 @@ defmodule Stevedore.TicketTest do
         body: Protocol.encode_call("op", nil),
         options: Protocol.encode_options(timeout: 5, queue_timeout: 1_000, priority: 2),
         started_at: 0,
-        start_by: :infinity
+        start_by: :infinity,
+        deadline: :infinity
       },
       fields
     )
@@ -52,6 +53,18 @@ defmodule Stevedore.TicketTest do
     assert options(moved) == %{timeout: 5, queue_timeout: 10, priority: 2}
     # A last chance, for what has not expired by a hair.
     assert options(Ticket.move(moved, native(1_000) - 1)).queue_timeout == 1
+  end
+
+  test "a job that is to run again starts a second before its caller gives up, or not at all" do
+    again = Ticket.again(ticket(start_by: native(10), deadline: native(5_000)))
+    assert again.reruns == 1
+    refute Ticket.expired?(again, native(4_000) - 1)
+    assert Ticket.expired?(again, native(4_000))
+    assert options(Ticket.move(again, native(3_900))).queue_timeout == 100
+    # The queue_timeout on the wire was of its first start.
+    endless = Ticket.again(ticket(start_by: native(10), deadline: :infinity))
+    refute Ticket.expired?(endless, native(1_000_000_000))
+    assert options(endless).queue_timeout == 2_147_483_647
   end
 
   test "without a queue_timeout there is nothing to shorten" do

@@ -6,22 +6,25 @@ defmodule Stevedore.Manager.Inquest do
   #
   # The OS process of such a worker is killed first; its evidence is not final before that.
 
-  alias Stevedore.{BlackBox, Ticket}
+  alias Stevedore.{BlackBox, Error, Protocol, Ticket}
   alias Stevedore.Worker.{Host, Settlement}
 
   @typedoc "The number is of how many deaths it had started by."
   @type verdict ::
           :never_started | :unknown | {Stevedore.Error.kind(), String.t(), map, pos_integer}
 
-  # Graves are kept for so many workers.
+  # Graves are kept for so many workers,
   @remembered 32
+
+  # and the ids of so many jobs that a worker had started and that were its own to settle.
+  @remembered_jobs 8_192
 
   # ms between looks whether the process is gone, and how often.
   @look_every 5
   @looks 1_000
 
-  # `alive`: pid => {os_pid, path, file}; `graves`: [{pid, :unopened | BlackBox.t() | nil, died_at}].
-  defstruct [:since, alive: %{}, graves: [], waiting: []]
+  # `alive`: pid => {os_pid, path, file}; `graves`: [{pid, :unopened | BlackBox.t() | nil, died_at}]; `started`: ids.
+  defstruct [:since, alive: %{}, graves: [], waiting: [], started: []]
 
   @type t :: %__MODULE__{}
 
@@ -48,6 +51,17 @@ defmodule Stevedore.Manager.Inquest do
     {entry, alive} = Map.pop(inquest.alive, pid)
     with {_os_pid, _path, file} <- entry, do: close_file(file)
     %{inquest | alive: alive}
+  end
+
+  @doc """
+  Jobs that had started in a worker that died, and settles them itself. Those that are run again may be lost a second
+  time, and do not look then as if they had never started.
+  """
+  @spec remember(t, [Protocol.id()]) :: t
+  def remember(inquest, []), do: inquest
+
+  def remember(inquest, ids) do
+    %{inquest | started: Enum.take(ids ++ inquest.started, @remembered_jobs)}
   end
 
   @doc "The worker was killed: makes sure that its process is, too. `{:process_gone, pid}` comes when it is."
@@ -134,9 +148,24 @@ defmodule Stevedore.Manager.Inquest do
     graves = for {_pid, box, died_at} <- inquest.graves, died_at >= ticket.started_at, do: box
 
     cond do
-      :unopened in graves -> :later
-      nil in graves -> {:ok, :unknown}
-      true -> {:ok, graves |> Enum.flat_map(&started(&1, ticket)) |> sum_up()}
+      :unopened in graves ->
+        :later
+
+      nil in graves ->
+        {:ok, :unknown}
+
+      true ->
+        {:ok, sum_up(Enum.flat_map(graves, &started(&1, ticket)) ++ earlier(inquest, ticket))}
+    end
+  end
+
+  defp earlier(%{started: started}, %Ticket{id: id}) do
+    for ^id <- started do
+      %Error{
+        kind: :lost,
+        message: "it was running when its worker ended, and was not run again to its end",
+        details: %{"state" => "running"}
+      }
     end
   end
 

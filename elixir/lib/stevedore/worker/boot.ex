@@ -3,7 +3,7 @@ defmodule Stevedore.Worker.Boot do
   # From nothing to ready: opens the port, says hello, reads the answer. Runs in the worker's process, and
   # blocks nowhere: the answer comes as any other message.
 
-  alias Stevedore.{Error, Manager, Protocol, Roster, Telemetry, Worker}
+  alias Stevedore.{Error, Manager, Protocol, Roster, Telemetry, Ticket, Worker}
   alias Stevedore.Worker.{Ending, Launch, Wear}
 
   @hello_id 0
@@ -81,7 +81,7 @@ defmodule Stevedore.Worker.Boot do
 
   defp begin_to_serve(%{alone: ticket} = worker, _hello) do
     _ = File.rm(worker.black_box_path)
-    send(self(), {:stevedore_call, ticket})
+    send(self(), {:stevedore_call, Ticket.move(ticket, System.monotonic_time())})
     {:ok, worker}
   end
 

@@ -63,7 +63,7 @@ defmodule Stevedore.Worker.Ending do
     facts = facts(cause(reason), box, worker)
 
     # In this order: whoever hears of a job's end finds the pool's counters right.
-    tell_manager(facts, worker)
+    tell_manager(facts, started, worker)
     settle(started, facts, worker)
     report(facts, worker)
     hand_over_waiting(worker)
@@ -215,15 +215,20 @@ defmodule Stevedore.Worker.Ending do
   end
 
   # A failed start says more by its reason; one that is alone is not the Manager's.
-  defp tell_manager(_facts, %{phase: :booting}), do: :ok
+  defp tell_manager(_facts, _started, %{phase: :booting}), do: :ok
 
-  defp tell_manager(facts, %{alone: nil} = worker) do
+  defp tell_manager(facts, started, %{alone: nil} = worker) do
     cause = word(worker, facts)
-    taken = worker.in_flight.taken
-    Manager.worker_ended(worker.pool, self(), cause, describe(cause, facts), taken)
+
+    Manager.worker_ended(worker.pool, self(), %{
+      cause: cause,
+      text: describe(cause, facts),
+      taken: worker.in_flight.taken,
+      started: Enum.map(started, & &1.id)
+    })
   end
 
-  defp tell_manager(_facts, _worker), do: :ok
+  defp tell_manager(_facts, _started, _worker), do: :ok
 
   defp report(facts, worker) do
     _ = File.rm(worker.black_box_path)

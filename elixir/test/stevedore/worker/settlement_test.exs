@@ -14,7 +14,8 @@ defmodule Stevedore.Worker.SettlementTest do
       body: "",
       options: "",
       started_at: 0,
-      start_by: :infinity
+      start_by: :infinity,
+      deadline: :infinity
     }
   end
 
