@@ -23,7 +23,7 @@ defmodule Stevedore.Dispatch do
     case Roster.pick(workers, settings) do
       {pid, place, _threads} ->
         :atomics.add(settings.loads, place, 1)
-        send(pid, {:stevedore_call, ticket})
+        :ok = Ticket.give(ticket, pid)
         {:ok, pid}
 
       :overloaded ->
@@ -49,16 +49,18 @@ defmodule Stevedore.Dispatch do
   def move([%Ticket{pool: pool} | _] = tickets, why) do
     now = System.monotonic_time()
 
-    for %Ticket{owner: owner} = ticket when owner != nil <- tickets do
-      Telemetry.job_moved(ticket, why)
+    Enum.each(tickets, &move(&1, pool, why, now))
+  end
 
-      case resubmit(ticket, pool, now) do
-        {:ok, _pid} -> :ok
-        {:error, refusal} -> refuse(ticket, refusal, now)
-      end
+  defp move(%Ticket{owner: nil} = ticket, _pool, _why, _now), do: Ticket.forget(ticket)
+
+  defp move(ticket, pool, why, now) do
+    Telemetry.job_moved(ticket, why)
+
+    case resubmit(ticket, pool, now) do
+      {:ok, _pid} -> :ok
+      {:error, refusal} -> refuse(ticket, refusal, now)
     end
-
-    :ok
   end
 
   defp resubmit(%Ticket{cancelled: true}, _pool, _now) do

@@ -15,11 +15,16 @@ defmodule Stevedore.Dispatcher do
     Error,
     Quarantine,
     Roster,
+    Search,
     Telemetry,
     Ticket,
+    Whereabouts,
     Worker,
     WorkerSupervisor
   }
+
+  # ms until a job is looked for again that is on its way here.
+  @find_after 5
 
   @enforce_keys [:options, :quarantine]
   defstruct [
@@ -45,7 +50,7 @@ defmodule Stevedore.Dispatcher do
         {:error, {:unavailable, "the pool #{inspect(ticket.pool)} is stopping", %{}}}
 
       pid ->
-        send(pid, {:stevedore_call, ticket})
+        :ok = Ticket.give(ticket, pid)
         {:ok, pid}
     end
   end
@@ -61,6 +66,8 @@ defmodule Stevedore.Dispatcher do
         })
 
       pid ->
+        ticket = Ticket.move(ticket, System.monotonic_time())
+        :ok = Whereabouts.note(ticket, pid)
         tell(pid, {:isolate, ticket})
     end
   end
@@ -181,8 +188,6 @@ defmodule Stevedore.Dispatcher do
     end
   end
 
-  def handle_info({:stevedore_passed_on, message}, state), do: handle_info(message, state)
-
   def handle_info({what, id, ref}, state) when what in [:stevedore_cancel, :stevedore_abandon] do
     case {find(state, id, ref), state.alone} do
       {%Ticket{} = ticket, _alone} ->
@@ -190,20 +195,13 @@ defmodule Stevedore.Dispatcher do
         {:noreply, drop(state, ticket)}
 
       {nil, {_monitor, pid, %Ticket{id: ^id, ref: ^ref}}} ->
-        send(pid, {:stevedore_passed_on, {what, id, ref}})
+        send(pid, {what, id, ref})
         {:noreply, state}
 
       _none ->
-        :ok = pass_on({what, id, ref}, state)
+        :ok = Search.pass_on(state.options.name, {what, id, ref}, &find_later/1)
         {:noreply, state}
     end
-  end
-
-  # A suspect that is being tried is with its worker, which answers for itself, or has been told of it.
-  def handle_info({:stevedore_seek, id, ref, from, tag}, state) do
-    tried? = match?({_monitor, _pid, %Ticket{id: ^id, ref: ^ref}}, state.alone)
-    send(from, {tag, self(), tried? or find(state, id, ref) != nil})
-    {:noreply, state}
   end
 
   def handle_info(:expire, state) do
@@ -218,11 +216,11 @@ defmodule Stevedore.Dispatcher do
         {:DOWN, monitor, :process, _pid, reason},
         %{alone: {monitor, _worker, ticket}} = state
       ) do
-    # It settles its job itself, unless it never got so far, or was killed.
+    # It settles its job itself or hands it on, unless it never got so far, or was killed.
     case reason do
-      {:shutdown, %Error{message: message}} -> Ticket.settle(ticket, not_tried(message))
+      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message)
       {:shutdown, _settled} -> :ok
-      reason -> Ticket.settle(ticket, not_tried("its worker ended: #{inspect(reason)}"))
+      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}")
     end
 
     {:noreply, next_suspect(%{state | alone: nil})}
@@ -275,11 +273,8 @@ defmodule Stevedore.Dispatcher do
     Enum.each(tickets, &Dispatch.refuse(&1, refusal, now))
   end
 
-  # It has found a worker meanwhile. Workers do not pass on what was passed on to them.
-  defp pass_on(message, state) do
-    for pid <- Roster.ready(state.options.name), do: send(pid, {:stevedore_passed_on, message})
-    :ok
-  end
+  # It is on its way here.
+  defp find_later(message), do: Process.send_after(self(), message, @find_after)
 
   defp find(state, id, ref) do
     Enum.find(
@@ -329,6 +324,12 @@ defmodule Stevedore.Dispatcher do
       Telemetry.job_moved(ticket, :isolated)
       %{state | alone: {monitor, pid, ticket}}
     end
+  end
+
+  defp settle_tried(ticket, why) do
+    if Whereabouts.holder(ticket.pool, ticket.ref) == self(),
+      do: Ticket.settle(ticket, not_tried(why)),
+      else: :ok
   end
 
   defp not_tried(why) do

@@ -240,8 +240,10 @@ defmodule Stevedore.Manager do
     {:noreply, manager |> made_ready(pid, os_pid, black_box) |> ready(pid)}
   end
 
-  def handle_info({:wounded, pid}, manager),
-    do: {:noreply, manager |> Crew.leave(pid, :wounded) |> Crew.ensure_size()}
+  def handle_info({:wounded, pid}, manager) do
+    manager = manager |> Crew.leave(pid, :wounded) |> Replacing.succeed(pid)
+    {:noreply, Crew.ensure_size(manager)}
+  end
 
   def handle_info({:recycle, pid, why}, manager) do
     {:noreply, Replacing.add(manager, Change.recycle(pid, why))}
@@ -310,13 +312,11 @@ defmodule Stevedore.Manager do
     for {other, %Member{state: :wounded}} <- manager.members, do: Worker.replaced(other)
     manager = set_circuit(manager, Circuit.close(manager.circuit))
 
-    case manager.members do
-      %{^pid => %Member{slot: slot}} when slot > manager.size or manager.draining != nil ->
-        Worker.retire(pid, manager.options.drain_timeout)
-        Crew.leave(manager, pid, :leaving)
-
-      _needed ->
-        manager |> Replacing.ready(pid) |> Crew.ensure_size()
+    if manager.draining == nil and Crew.needed?(manager, pid) do
+      manager |> Replacing.ready(pid) |> Crew.ensure_size()
+    else
+      Worker.retire(pid, manager.options.drain_timeout)
+      manager |> Crew.leave(pid, :leaving) |> Replacing.not_needed(pid)
     end
   end
 
@@ -327,6 +327,7 @@ defmodule Stevedore.Manager do
     planned? = cause == :drained or member.state == :leaving
     manager = if settled?(reason), do: forget(manager, pid), else: bury(manager, pid)
     manager = if member.ended, do: manager, else: count(manager, cause)
+    manager = Replacing.succeed(manager, pid)
 
     manager =
       cond do
@@ -349,11 +350,7 @@ defmodule Stevedore.Manager do
   defp settled?({:shutdown, _why}), do: true
   defp settled?(reason), do: reason in [:normal, :shutdown]
 
-  # Those who wait for it, or for a job that has moved to it, are to look.
-  defp bury(manager, pid) do
-    :ok = Roster.note_kill(manager.options.name)
-    %{manager | inquest: Inquest.bury(manager.inquest, pid)}
-  end
+  defp bury(manager, pid), do: %{manager | inquest: Inquest.bury(manager.inquest, pid)}
 
   defp forget(manager, pid), do: %{manager | inquest: Inquest.leave(manager.inquest, pid)}
 

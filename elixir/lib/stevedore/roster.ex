@@ -16,7 +16,7 @@ defmodule Stevedore.Roster do
 
   import Bitwise
 
-  alias Stevedore.{Dispatcher, Options, Protocol, Telemetry}
+  alias Stevedore.{Dispatcher, Options, Protocol, Telemetry, Whereabouts}
   alias Stevedore.Worker.Boot
 
   @typedoc "A worker, the place of its load, and its threads."
@@ -24,11 +24,6 @@ defmodule Stevedore.Roster do
 
   @typedoc "The ready workers, and how many jobs are quarantined."
   @type ready :: {[worker], non_neg_integer}
-
-  # In `ids`: a counter, and a time.
-  @next_id 1
-  @last_kill 2
-  @long_ago Integer.pow(-2, 61)
 
   # Several times the most workers of a pool: an old worker keeps its place until it has ended.
   @places 4096
@@ -58,23 +53,7 @@ defmodule Stevedore.Roster do
 
   @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
   @spec next_id(map) :: Protocol.id()
-  def next_id(%{ids: ids}), do: :atomics.add_get(ids, @next_id, 1) &&& 0x7FFFFFFF
-
-  @doc "Whether a worker was killed with what it knew, at that time (native) or later."
-  @spec killed_since?(atom, integer) :: boolean
-  def killed_since?(pool, time) do
-    case :persistent_term.get({__MODULE__, pool}, nil) do
-      nil -> true
-      %{ids: ids} -> :atomics.get(ids, @last_kill) >= time
-    end
-  end
-
-  @doc "A worker was just found to have been killed with what it knew."
-  @spec note_kill(atom) :: :ok
-  def note_kill(pool) do
-    %{ids: ids} = :persistent_term.get({__MODULE__, pool})
-    :atomics.put(ids, @last_kill, System.monotonic_time())
-  end
+  def next_id(%{ids: ids}), do: :atomics.add_get(ids, 1, 1) &&& 0x7FFFFFFF
 
   @doc "The worker with the least in flight, the first of equals; unless too many jobs wait already."
   @spec pick([worker], map) :: worker | :overloaded | :none
@@ -172,9 +151,8 @@ defmodule Stevedore.Roster do
     true = :ets.insert(pool, [{:ready, {[], 0}}, {:idempotent, MapSet.new()}])
     :ok = Boot.sweep(options.directory)
     loads = :atomics.new(@places, [])
-
-    ids = :atomics.new(2, [])
-    :ok = :atomics.put(ids, @last_kill, @long_ago)
+    :ok = Whereabouts.new(pool)
+    ids = :atomics.new(1, [])
     settings = Map.merge(Options.call_defaults(options), %{loads: loads, ids: ids})
     :persistent_term.put({__MODULE__, pool}, settings)
     {:ok, %{pool: pool, loads: loads, places: %{}}}
@@ -219,6 +197,7 @@ defmodule Stevedore.Roster do
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, roster) do
     remove(roster.pool, pid)
+    :ok = Whereabouts.sweep(roster.pool)
     places = Map.reject(roster.places, fn {_place, holder} -> holder == pid end)
     {:noreply, %{roster | places: places}}
   end

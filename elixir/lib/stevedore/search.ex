@@ -1,50 +1,51 @@
 defmodule Stevedore.Search do
   @moduledoc false
-  # Who has a job? Jobs move without their callers being told, so one that wants something of a job asks for
-  # it. This is not on the way of any job: it serves `cancel/1`, and callers that have waited for a while.
+  # Who has a job? Jobs move without their callers being told, so one that wants something of a job looks where
+  # it is. This is not on the way of any job: it serves `cancel/1`, and callers that have waited for a while.
   #
-  # A job is held by a worker (ready or not), by the Dispatcher, or on its way from one to the other for a
-  # moment. If nobody has it and its reply has not come either, a process was killed with it. Then its
-  # worker's black box, which the Manager still has, tells whether it had started.
+  # A job whose holder is dead was killed with it, unless it is settled and its reply is waiting already. Then the
+  # holder's black box, which the Manager still has, tells whether it had started.
 
-  alias Stevedore.{
-    Dispatch,
-    Dispatcher,
-    Error,
-    Job,
-    Manager,
-    Roster,
-    Ticket,
-    WorkerSupervisor
-  }
+  alias Stevedore.{Dispatch, Error, Job, Manager, Roster, Ticket, Whereabouts}
 
-  # Long enough for a message from one process to another, even on a busy machine.
+  # ms; long enough for a message that was sent to be there, even on a busy machine.
   @on_its_way 20
-  @answer_within 5_000
 
-  @doc """
-  Sends a message about a job to the process that has it. A worker that serves passes on what is about a job that
-  has left it; one that does not may be past that.
-  """
+  @doc "The process that has the job, as far as is known, or had it last."
+  @spec holder(Job.t()) :: pid
+  def holder(job), do: Whereabouts.holder(job.pool, job.ref) || job.worker
+
+  @doc "Sends a message about a job to the process that has it."
   @spec tell_holder(Job.t(), tuple) :: :ok
   def tell_holder(job, message) do
-    send(job.worker, message)
+    holder = holder(job)
+    send(holder, message)
 
-    ready = Roster.ready(job.pool)
-
-    others =
-      if job.worker in ready, do: [], else: List.wrap(Dispatcher.whereis(job.pool)) ++ ready
-
-    Enum.each(others, &send(&1, message))
+    # It may have handed on the job as its last deed.
+    if Process.alive?(holder) or holder(job) == holder,
+      do: :ok,
+      else: tell_holder(job, message)
   end
 
-  @doc "Everybody who may have a job of the pool."
-  @spec holders(atom) :: [pid]
-  def holders(pool) do
-    List.wrap(Dispatcher.whereis(pool)) ++ WorkerSupervisor.workers(pool)
-  catch
-    :exit, _reason -> []
+  @doc """
+  Passes on a message about a job that is not, or not yet, with the calling process. `later` is how to send it to
+  itself in a while.
+  """
+  @spec pass_on(atom, tuple, (tuple -> any)) :: :ok
+  def pass_on(pool, {_what, _id, ref} = message, later) do
+    case Whereabouts.holder(pool, ref) do
+      nil -> :ok
+      pid when pid == self() -> later.(message)
+      pid -> send(pid, message)
+    end
+
+    :ok
   end
+
+  @doc "Whether there is reason to think that nobody has the job."
+  @spec missing?(Job.t()) :: boolean
+  def missing?(%Job{worker: nil}), do: false
+  def missing?(job), do: not Process.alive?(holder(job))
 
   @doc """
   Whether somebody has the job. If nobody does, what became of it: it is settled, or it never started and
@@ -53,50 +54,22 @@ defmodule Stevedore.Search do
   @spec find(Job.t()) :: :held | :moved_on | {:settled, Error.t()}
   def find(%Job{worker: nil}), do: :held
 
-  def find(job), do: if(missing?(job), do: search(job), else: :held)
-
-  @doc "Whether there is reason to think that nobody has the job."
-  @spec missing?(Job.t()) :: boolean
-  def missing?(%Job{worker: nil}), do: false
-
-  def missing?(job) do
-    not Process.alive?(job.worker) or Roster.killed_since?(job.pool, job.started_at)
-  end
-
-  defp search(job) do
+  def find(job) do
     with :missing <- look_once(job) do
-      # It may have been in a message just then.
+      # Its reply may have been on the way just then.
       Process.sleep(@on_its_way)
       with :missing <- look_once(job), do: inquire(job)
     end
   end
 
   defp look_once(job) do
+    holder = holder(job)
+
     cond do
-      held?(job) -> :held
-      arrived?(job) -> :moved_on
+      Process.alive?(holder) -> :held
+      # Its last deed was to hand it on, or to settle it.
+      holder(job) != holder or arrived?(job) -> :moved_on
       true -> :missing
-    end
-  end
-
-  defp held?(job) do
-    tag = make_ref()
-    asked = for pid <- holders(job.pool), do: {pid, Process.monitor(pid)}
-    for {pid, _monitor} <- asked, do: send(pid, {:stevedore_seek, job.id, job.ref, self(), tag})
-    Enum.reduce(asked, false, fn one, held -> answer(one, tag) or held end)
-  end
-
-  defp answer({pid, monitor}, tag) do
-    receive do
-      {^tag, ^pid, held} ->
-        Process.demonitor(monitor, [:flush])
-        held
-
-      {:DOWN, ^monitor, :process, ^pid, _reason} ->
-        false
-    after
-      # Too busy to answer is alive.
-      @answer_within -> Process.demonitor(monitor, [:flush]) && true
     end
   end
 
@@ -136,11 +109,13 @@ defmodule Stevedore.Search do
 
   # Under the same id: nobody else can have it.
   defp send_again(%Job{ticket: ticket}) do
-    :ok = Dispatch.move([ticket], :worker_killed)
+    :ok = Dispatch.move([%{ticket | moved_at: System.monotonic_time()}], :worker_killed)
     :moved_on
   end
 
   defp error(job, kind, message, details) do
+    :ok = Whereabouts.forget(job.pool, job.ref)
+
     %Error{
       kind: kind,
       message: message,

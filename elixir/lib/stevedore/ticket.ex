@@ -6,7 +6,7 @@ defmodule Stevedore.Ticket do
   # `ref` is an alias of the caller that one message spends: who sends it has settled the job, and whatever
   # anybody sends later goes nowhere. `id` names the job on the wire, in the black box and in logs.
 
-  alias Stevedore.{Error, Protocol}
+  alias Stevedore.{Error, Protocol, Whereabouts}
 
   @enforce_keys [
     :id,
@@ -46,14 +46,27 @@ defmodule Stevedore.Ticket do
           reruns: non_neg_integer
         }
 
+  @doc "Hands the job to a process; from now on it is that one's."
+  @spec give(t, pid) :: :ok
+  def give(ticket, pid) do
+    _ = if ticket.moved_at, do: Whereabouts.note(ticket, pid)
+    send(pid, {:stevedore_call, ticket})
+    :ok
+  end
+
   @doc "Gives the caller its result. Nobody may have the ticket any more."
   @spec settle(t, Error.t()) :: :ok
-  def settle(%__MODULE__{owner: nil}, _error), do: :ok
+  def settle(%__MODULE__{owner: nil} = ticket, _error), do: forget(ticket)
 
   def settle(ticket, %Error{} = error) do
     send(ticket.ref, {ticket.ref, {:settled, %{error | op: ticket.op, pool: ticket.pool}}})
-    :ok
+    forget(ticket)
   end
+
+  @doc "The job is settled, or nobody waits for it: nobody has to find it any more."
+  @spec forget(t) :: :ok
+  def forget(%__MODULE__{moved_at: nil}), do: :ok
+  def forget(%__MODULE__{pool: pool, ref: ref}), do: Whereabouts.forget(pool, ref)
 
   @doc "Whether its time to start is over, at `now` (native units)."
   @spec expired?(t, integer) :: boolean

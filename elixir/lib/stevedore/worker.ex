@@ -14,7 +14,7 @@ defmodule Stevedore.Worker do
   # with that reason, and on its way out settles its jobs (ending.ex).
   #
   #   from callers and others   {:stevedore_call, ticket}, {:stevedore_cancel, id, ref}, {:stevedore_abandon, id, ref},
-  #                             {:stevedore_overdue, id, ms}, {:stevedore_seek, id, ref, from, tag}, {:stevedore_malformed, bytes}
+  #                             {:stevedore_overdue, id, ms}, {:stevedore_malformed, bytes}
   #   from the Manager          :boot, {:retire, grace}, :replaced, :recycle_failed
   #   to callers                {ref, message}, an undecoded reply or progress; {ref, {:settled, error}}
 
@@ -23,7 +23,8 @@ defmodule Stevedore.Worker do
   require Logger
   require Stevedore.Worker.Boot
 
-  alias Stevedore.{Dispatch, Dispatcher, Error, Manager, Protocol, Roster, Telemetry, Ticket}
+  alias Stevedore.{Dispatch, Dispatcher, Error, Manager, Protocol, Roster, Search}
+  alias Stevedore.{Telemetry, Ticket}
   alias Stevedore.Worker.{Boot, Ending, InFlight, Intake, Wear}
 
   # ms after which a worker with more jobs than threads looks whether others are idle.
@@ -134,18 +135,9 @@ defmodule Stevedore.Worker do
     {:noreply, Enum.reduce(tickets, %{worker | in_flight: in_flight}, &caller_died/2)}
   end
 
-  def handle_info({:stevedore_cancel, _id, _ref} = message, worker),
-    do: find(message, worker, true)
-
-  def handle_info({:stevedore_abandon, _id, _ref} = message, worker),
-    do: find(message, worker, true)
-
-  def handle_info({:stevedore_passed_on, message}, worker), do: find(message, worker, false)
-
-  def handle_info({:stevedore_seek, id, ref, from, tag}, worker) do
-    send(from, {tag, self(), InFlight.fetch(worker.in_flight, id, ref) != :error})
-    {:noreply, worker}
-  end
+  def handle_info({what, _id, _ref} = message, worker)
+      when what in [:stevedore_cancel, :stevedore_abandon],
+      do: find(message, worker)
 
   # Its caller has waited for all its limits, and a second: the process keeps none of them, and cannot be asked.
   # But a job that came from another worker has its limits from then.
@@ -309,38 +301,25 @@ defmodule Stevedore.Worker do
 
   ## Cancelling
 
-  # Whoever looks for a job that has moved on comes here first.
-  defp find({_what, id, ref} = message, worker, pass_on?) do
+  # It may have moved on, or be on its way here.
+  defp find({_what, id, ref} = message, worker) do
     case InFlight.fetch(worker.in_flight, id, ref) do
       {:ok, ticket} ->
         {:noreply, do_to(message, ticket, worker)}
 
-      :error when worker.alone != nil and worker.in_flight.taken == 0 ->
-        find_later(message, worker)
-
-      :error when pass_on? ->
-        :ok = pass_on(message, worker)
-        {:noreply, worker}
-
       :error ->
+        :ok = look_for(message, worker)
         {:noreply, worker}
     end
   end
 
-  # A worker that is there for one job has not taken it yet.
-  defp find_later(message, worker) do
-    _timer = Process.send_after(self(), {:stevedore_passed_on, message}, @find_after)
-    {:noreply, worker}
-  end
+  # A worker that is there for one job has not taken it yet, or is done with it.
+  defp look_for(message, %{alone: %Ticket{}, in_flight: %{taken: 0}}), do: find_later(message)
+  defp look_for(_message, %{alone: %Ticket{}}), do: :ok
+  defp look_for(message, worker), do: Search.pass_on(worker.pool, message, &find_later/1)
 
-  @doc "Sends a message about a job that is not here to where it may have gone."
-  @spec pass_on(tuple, t) :: :ok
-  def pass_on(message, worker) do
-    for pid <- Roster.ready(worker.pool),
-        pid != self(),
-        do: send(pid, {:stevedore_passed_on, message})
-
-    for pid <- List.wrap(Dispatcher.whereis(worker.pool)), do: send(pid, message)
+  defp find_later(message) do
+    _timer = Process.send_after(self(), message, @find_after)
     :ok
   end
 
@@ -396,7 +375,13 @@ defmodule Stevedore.Worker do
 
   defp deliver([], in_flight), do: {[], in_flight}
 
-  defp hand_over(message, %Ticket{reruns: 0, ref: ref}), do: send(ref, {ref, message})
+  defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, ref: ref}),
+    do: send(ref, {ref, message})
+
+  defp hand_over(message, %Ticket{reruns: 0, ref: ref} = ticket) do
+    send(ref, {ref, message})
+    Ticket.forget(ticket)
+  end
 
   # What says that a job never ran is not true of one that was running in a worker that died.
   defp hand_over(message, %Ticket{ref: ref} = ticket) do
@@ -407,6 +392,7 @@ defmodule Stevedore.Worker do
 
       _it_ran ->
         send(ref, {ref, message})
+        Ticket.forget(ticket)
     end
   end
 

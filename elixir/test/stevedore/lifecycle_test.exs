@@ -249,6 +249,61 @@ defmodule Stevedore.LifecycleTest do
       assert workers(pool) -- before == workers(pool)
     end
 
+    for {death, op, args} <- [
+          {"that dies", "fault.crash", %{}},
+          {"that is wounded", "fault.hang", %{}}
+        ] do
+      test "has no worker too many after one #{death} while its replacement starts" do
+        pool = start_fault_pool!(workers: 2, threads: 1)
+        jobs = occupy!(pool, 2)
+        {gated, open_gate} = gated_program!()
+        forward_events(pool, [[:pool, :replace], [:worker, :ready]])
+        restart = Task.async(fn -> Stevedore.restart(pool, executable: gated) end)
+        assert_receive {:event, [:pool, :replace], _, %{worker: old}}
+        {[here], elsewhere} = Enum.split_with(jobs, &(&1.worker == old))
+        assert [{:error, %Error{kind: :cancelled}}] = cancel_all([here])
+        # It goes where there is a thread: to the one that is to be replaced.
+        options = [timeout: 50, kill_after: 50]
+
+        assert {:error, %Error{}} =
+                 Stevedore.call(pool, unquote(op), unquote(Macro.escape(args)), options)
+
+        open_gate.()
+        cancel_all(elsewhere)
+        assert Task.await(restart, 30_000) == :ok
+        assert_all_serve(pool, 2)
+        # Nor does one more come of what has been started meanwhile.
+        for {pid, _os_pid} <- workers(pool),
+            do: assert(%{options: %{executable: ^gated}} = :sys.get_state(pid))
+
+        assert_all_serve(pool, 2)
+      end
+    end
+
+    # The worker program, but it starts only when its gate is open.
+    defp gated_program! do
+      directory = Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
+      File.mkdir_p!(directory)
+      on_exit(fn -> File.rm_rf!(directory) end)
+      [path, gate] = for name <- ["gated", "open"], do: Path.join(directory, name)
+
+      File.write!(path, """
+      #!/bin/sh
+      until [ -e #{gate} ]; do sleep 0.01; done
+      exec #{program()} "$@"
+      """)
+
+      File.chmod!(path, 0o755)
+      {path, fn -> File.touch!(gate) end}
+    end
+
+    defp assert_all_serve(pool, count) do
+      eventually(fn ->
+        {:ok, %{workers: workers}} = Stevedore.stats(pool)
+        length(workers) == count and Enum.all?(workers, &(&1.state == :ready))
+      end)
+    end
+
     test "reaches those that are still starting" do
       pool = start_pool!(workers: 1)
       :ok = Stevedore.resize(pool, 3)

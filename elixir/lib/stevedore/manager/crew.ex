@@ -54,6 +54,24 @@ defmodule Stevedore.Manager.Crew do
     Enum.to_list(1..manager.size//1) -- (taken ++ Map.keys(manager.pending))
   end
 
+  @doc """
+  Whether a worker that is ready has a slot to fill: the pool may have become smaller meanwhile, and larger again, or it
+  was to succeed one whose slot has been filled otherwise.
+  """
+  @spec needed?(Manager.t(), pid) :: boolean
+  def needed?(%{change: change} = manager, pid) do
+    predecessor = if change && change.spare == pid, do: change.old
+    others = for {other, _} = one <- serving(manager), other not in [pid, predecessor], do: one
+
+    case manager.members do
+      %{^pid => %Member{slot: slot}} ->
+        slot <= manager.size and Enum.all?(others, fn {_pid, member} -> member.slot != slot end)
+
+      _gone ->
+        false
+    end
+  end
+
   @doc "Those that fill a slot."
   @spec serving(Manager.t()) :: [{pid, Member.t()}]
   def serving(manager),

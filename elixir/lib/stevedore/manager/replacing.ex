@@ -67,18 +67,27 @@ defmodule Stevedore.Manager.Replacing do
 
   def ready(manager, _pid), do: manager
 
+  @doc "A worker is ready, but is to go at once: if it is the spare, its slot needs no replacement any more."
+  @spec not_needed(Manager.t(), pid) :: Manager.t()
+  def not_needed(%{change: %Change{spare: spare} = change} = manager, spare),
+    do: continue(%{manager | change: %{change | old: nil, spare: nil}})
+
+  def not_needed(manager, _pid), do: manager
+
+  @doc "A worker does not serve any more, not as planned: if it was to be replaced, the spare has its slot at once."
+  @spec succeed(Manager.t(), pid) :: Manager.t()
+  def succeed(%{change: %Change{old: old, spare: spare} = change} = manager, old)
+      when spare != nil do
+    Crew.update(%{manager | change: %{change | old: nil}}, spare, &%{&1 | spare: false})
+  end
+
+  def succeed(manager, _pid), do: manager
+
   @doc "A worker has ended, who may have to do with a change."
   @spec ended(Manager.t(), pid, Member.t(), String.t()) :: Manager.t()
-  # The old one: by itself, in which case the spare has its slot at once, or as it was told to.
-  def ended(
-        %{change: %Change{old: old, spare: spare} = change} = manager,
-        old,
-        _member,
-        _text
-      ) do
-    if spare,
-      do: Crew.update(%{manager | change: %{change | old: nil}}, spare, &%{&1 | spare: false}),
-      else: continue(%{manager | change: %{change | old: nil}})
+  # The old one, as it was told to.
+  def ended(%{change: %Change{old: old} = change} = manager, old, _member, _text) do
+    continue(%{manager | change: %{change | old: nil}})
   end
 
   # The new one did not get ready: all goes back.

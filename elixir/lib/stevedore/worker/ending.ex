@@ -13,6 +13,7 @@ defmodule Stevedore.Worker.Ending do
     Manager,
     Protocol,
     Roster,
+    Search,
     Telemetry,
     Ticket
   }
@@ -207,7 +208,7 @@ defmodule Stevedore.Worker.Ending do
         hand_over_waiting(worker)
 
       {what, _id, _ref} = message when what in [:stevedore_cancel, :stevedore_abandon] ->
-        :ok = Worker.pass_on(message, worker)
+        :ok = Search.pass_on(worker.pool, message, fn _message -> :ok end)
         hand_over_waiting(worker)
     after
       0 -> :ok

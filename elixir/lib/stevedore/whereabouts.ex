@@ -1,0 +1,56 @@
+defmodule Stevedore.Whereabouts do
+  @moduledoc false
+  # Where the jobs are that have moved. A job is with the process that its caller has sent it to, unless there is a
+  # row for it here: who hands a job on writes down to whom, and then sends it. So whoever wants something of a job
+  # finds it without asking around; and if its holder is dead and the row still stands, it has died with the job.
+  #
+  # Who settles a job removes its row. Most jobs never move, and nothing of this is on their way.
+
+  alias Stevedore.Ticket
+
+  @doc "Makes the pool's table, which belongs to the calling process."
+  @spec new(atom) :: :ok
+  def new(pool) do
+    _table = :ets.new(table(pool), [:named_table, :public, write_concurrency: true])
+    :ok
+  end
+
+  @doc "The job is about to be sent to this process."
+  @spec note(Ticket.t(), pid) :: :ok
+  def note(%Ticket{pool: pool, ref: ref, owner: owner}, holder) do
+    with_table(fn -> :ets.insert(table(pool), {ref, holder, owner}) end)
+  end
+
+  @doc "The job is settled."
+  @spec forget(atom, reference) :: :ok
+  def forget(pool, ref), do: with_table(fn -> :ets.delete(table(pool), ref) end)
+
+  @doc "Who has the job, or died with it; `nil` if it has never moved, or is settled."
+  @spec holder(atom, reference) :: pid | nil
+  def holder(pool, ref) do
+    :ets.lookup_element(table(pool), ref, 2, nil)
+  rescue
+    ArgumentError -> nil
+  end
+
+  @doc "Removes what nobody will: jobs whose holder and caller are both dead."
+  @spec sweep(atom) :: :ok
+  def sweep(pool) do
+    for {ref, holder, owner} <- :ets.tab2list(table(pool)),
+        not Process.alive?(holder),
+        owner == nil or not Process.alive?(owner),
+        do: :ets.delete(table(pool), ref)
+
+    :ok
+  end
+
+  # Without a table the pool is gone, and nobody looks.
+  defp with_table(change) do
+    true = change.()
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  defp table(pool), do: Module.concat(pool, Whereabouts)
+end
