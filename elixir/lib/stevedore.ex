@@ -173,7 +173,7 @@ defmodule Stevedore do
       ready, `os_pid`, `in_flight` and `native`, the counters of the `stats` op (PROTOCOL §6)
     * `deaths`: how many workers have died, by cause: `:crash`, `:exit`, `:kill`, `:oom`, `:signal`, `:stuck_job`,
       `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`, `:worker_process`, `:boot`
-    * `circuit`: `:closed` or `:open`
+    * `circuit`: `:closed`, `:open`, or `:half_open` while it is open and a worker is being tried
     * `waiting`: jobs that are with no worker
     * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
 

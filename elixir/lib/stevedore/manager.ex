@@ -310,7 +310,7 @@ defmodule Stevedore.Manager do
 
   defp ready(manager, pid) do
     for {other, %Member{state: :wounded}} <- manager.members, do: Worker.replaced(other)
-    manager = set_circuit(manager, Circuit.close(manager.circuit))
+    manager = Crew.set_circuit(manager, Circuit.close(manager.circuit))
 
     if manager.draining == nil and Crew.needed?(manager, pid) do
       manager |> Replacing.ready(pid) |> Crew.ensure_size()
@@ -374,7 +374,7 @@ defmodule Stevedore.Manager do
 
     # An own message even if there is no delay, so that callers are not kept waiting by a storm.
     timer = Process.send_after(self(), {:start_worker, slot}, delay)
-    set_circuit(%{manager | pending: Map.put(manager.pending, slot, timer)}, circuit)
+    Crew.set_circuit(%{manager | pending: Map.put(manager.pending, slot, timer)}, circuit)
   end
 
   defp refuse_calls(pool, delay, text) do
@@ -383,18 +383,6 @@ defmodule Stevedore.Manager do
 
     details = %{"retry_after_ms" => delay, "circuit" => "open"}
     Dispatcher.close(pool, {:unavailable, message, details})
-  end
-
-  defp set_circuit(%{circuit: before} = manager, circuit) do
-    pool = manager.options.name
-
-    if before.state != circuit.state,
-      do: Telemetry.pool_circuit(pool, before.state, circuit.state)
-
-    if before.state == :open and circuit.state == :closed and manager.draining == nil,
-      do: Dispatcher.open(pool)
-
-    %{manager | circuit: circuit}
   end
 
   defp tell_restart(manager, delay, cause, text) do

@@ -44,7 +44,7 @@ defmodule Stevedore.Telemetry do
   | `[:stevedore, :pool, :start]` | `system_time`, `monotonic_time`, `workers` | `pool` |
   | `[:stevedore, :pool, :restart]` | `system_time`, `monotonic_time`, `delay_ms` until the next worker is started | `pool`, `cause` |
   | `[:stevedore, :pool, :replace]` | `system_time`, `monotonic_time` | `pool`, `worker`, `why`: `:restart`, `:max_jobs`, `:max_age`, `:max_idle`, `:max_rss` |
-  | `[:stevedore, :pool, :circuit]` | `system_time`, `monotonic_time` | `pool`, `from`, `to` (`:closed`, `:open`) |
+  | `[:stevedore, :pool, :circuit]` | `system_time`, `monotonic_time` | `pool`, `from`, `to` (`:closed`, `:open`, `:half_open`) |
   | `[:stevedore, :pool, :quarantine]` | `system_time`, `monotonic_time`, `for_ms` | `pool`, `op`, `fingerprint` |
   | `[:stevedore, :pool, :stop]` | `system_time`, `monotonic_time` | `pool`, `reason` |
   """

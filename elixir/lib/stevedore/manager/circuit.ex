@@ -6,7 +6,12 @@ defmodule Stevedore.Manager.Circuit do
   # Only ends without a job count here (see docs/decisions/0009). Each slot has a back-off of its own; after
   # `threshold` such ends in a row, of whatever slots, and while no worker is ready, the circuit is open.
   #
-  #     closed ──`threshold` ends without a job, none ready──► open ──a worker is ready──► closed
+  #     closed ──`threshold` ends without a job, none ready──► open ◄──the probe ends──┐
+  #       ▲                                                     └─────a probe──────► half_open
+  #       └─────────────────────────────────a worker is ready───────────────────────────┘
+  #
+  # The probe is a worker: one is started at a time, when its slot's back-off is over. Calls are refused until it is
+  # ready.
 
   alias Stevedore.Backoff
 
@@ -22,7 +27,7 @@ defmodule Stevedore.Manager.Circuit do
           min: pos_integer,
           max: pos_integer,
           last: integer | nil,
-          state: :closed | :open,
+          state: :closed | :open | :half_open,
           failures: non_neg_integer,
           backoffs: %{slot => Backoff.t()}
         }
@@ -47,7 +52,8 @@ defmodule Stevedore.Manager.Circuit do
 
     {delay, backoff} = Backoff.next(backoff, now, random)
     failures = if quiet?(circuit, now), do: 1, else: circuit.failures + 1
-    state = if failures >= circuit.threshold and not ready?, do: :open, else: circuit.state
+    open? = failures >= circuit.threshold and not ready?
+    state = if open? or circuit.state == :half_open, do: :open, else: circuit.state
 
     {delay,
      %{
@@ -62,6 +68,11 @@ defmodule Stevedore.Manager.Circuit do
   defp quiet?(%{last: nil}, _now), do: false
   # The wait itself is not quiet time.
   defp quiet?(%{last: last}, now), do: now - last >= @quiet
+
+  @doc "A worker is started."
+  @spec probe(t) :: t
+  def probe(%{state: :open} = circuit), do: %{circuit | state: :half_open}
+  def probe(circuit), do: circuit
 
   @doc "A worker is ready."
   @spec close(t) :: t

@@ -3,14 +3,27 @@ defmodule Stevedore.Manager.Crew do
   # The workers of a pool as the Manager has them: who fills which slot, and that none stays empty. Functions
   # on the Manager's state, run in its process.
 
-  alias Stevedore.{Dispatcher, Manager, Roster, Worker, WorkerSupervisor}
-  alias Stevedore.Manager.Member
+  alias Stevedore.{Dispatcher, Manager, Roster, Telemetry, Worker, WorkerSupervisor}
+  alias Stevedore.Manager.{Circuit, Member}
 
   @doc "Starts a worker for a slot."
   @spec start_worker(pos_integer, Manager.t()) :: Manager.t()
   def start_worker(slot, manager) do
+    manager = set_circuit(manager, Circuit.probe(manager.circuit))
     pid = WorkerSupervisor.start_worker(manager.options)
     watch(pid, %Member{slot: slot, options: manager.options}, manager)
+  end
+
+  @doc "Changes the circuit, and tells of it."
+  @spec set_circuit(Manager.t(), Circuit.t()) :: Manager.t()
+  def set_circuit(%{circuit: %{state: state}} = manager, %{state: state} = circuit),
+    do: %{manager | circuit: circuit}
+
+  def set_circuit(%{circuit: before} = manager, circuit) do
+    pool = manager.options.name
+    Telemetry.pool_circuit(pool, before.state, circuit.state)
+    if circuit.state == :closed and manager.draining == nil, do: Dispatcher.open(pool)
+    %{manager | circuit: circuit}
   end
 
   @doc "Takes a worker in, and makes it boot: in this order, or the reason of an early end would be missed."
@@ -22,7 +35,7 @@ defmodule Stevedore.Manager.Crew do
   end
 
   @doc """
-  Every slot without a worker gets one now, or has a start pending. While the circuit is open only one start
+  Every slot without a worker gets one now, or has a start pending. Unless the circuit is closed only one start
   is under way; `allowed` is the slot whose back-off is over.
   """
   @spec ensure_size(Manager.t(), pos_integer | nil) :: Manager.t()

@@ -46,6 +46,17 @@ defmodule Stevedore.Manager.CircuitTest do
     assert {_, %{state: :open}} = ended(circuit, 1, 0)
   end
 
+  test "one worker is tried: half open until it is ready, or open again if it ends" do
+    circuit = Circuit.new(@options)
+    assert Circuit.probe(circuit) == circuit
+    open = Enum.reduce(1..3, circuit, &elem(ended(&2, &1, 0), 1))
+    assert %{state: :half_open} = probed = Circuit.probe(open)
+    assert Circuit.close(probed).state == :closed
+    assert {_, %{state: :open}} = ended(probed, 1, 10)
+    # Also after so long a boot that the ends before it are forgotten.
+    assert {_, %{state: :open, failures: 1}} = ended(probed, 1, 60_000)
+  end
+
   test "a death by a job says that the program is fine: all starts from the beginning" do
     circuit =
       Enum.reduce(1..3, Circuit.new(@options), fn _, circuit -> elem(ended(circuit, 1, 0), 1) end)
