@@ -188,6 +188,9 @@ defmodule Stevedore.Worker.Ending do
       else: lost(ticket, error, :suspect)
   end
 
+  # It has had its end: its caller has died, or it was stuck.
+  defp lost(%Ticket{owner: nil} = ticket, _error, _role), do: Ticket.forget(ticket)
+
   defp lost(ticket, error, role) do
     error = %{error | worker: self(), op: ticket.op, pool: ticket.pool}
     Telemetry.job_settled(ticket, error, role)

@@ -85,7 +85,13 @@ defmodule Stevedore.Manager.CircuitTest do
     slot = :rand.uniform(3)
     ready? = :rand.uniform(2) == 1
 
-    case :rand.uniform(4) do
+    case :rand.uniform(5) do
+      5 ->
+        before = circuit.state
+        circuit = Circuit.probe(circuit)
+        assert circuit.state == if(before == :open, do: :half_open, else: before)
+        {circuit, now, in_a_row, last}
+
       1 ->
         circuit = Circuit.close(circuit)
         assert circuit.state == :closed
@@ -101,7 +107,8 @@ defmodule Stevedore.Manager.CircuitTest do
         {delay, circuit} = Circuit.ended_idle(circuit, slot, ready?, now)
         assert delay in 0..1_000
         opened? = in_a_row + 1 >= 3 and not ready?
-        assert circuit.state == if(opened?, do: :open, else: before)
+        still = if before == :half_open, do: :open, else: before
+        assert circuit.state == if(opened?, do: :open, else: still)
         {circuit, now, in_a_row + 1, now + delay}
     end
   end
