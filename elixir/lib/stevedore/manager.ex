@@ -29,18 +29,18 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Replacing}
+  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Obituaries, Replacing}
 
-  @enforce_keys [:options, :size, :inquest, :circuit]
+  @enforce_keys [:options, :size, :inquest, :circuit, :obituaries]
   defstruct [
     :options,
     :size,
     :inquest,
     :circuit,
+    :obituaries,
     # Starts that wait for their back-off, by slot.
     pending: %{},
     members: %{},
-    deaths: %{},
     change: nil,
     changes: [],
     draining: nil
@@ -66,10 +66,9 @@ defmodule Stevedore.Manager do
   @spec recycle(atom, pid, atom) :: :ok
   def recycle(pool, worker, why), do: tell(pool, {:recycle, worker, why})
 
-  @doc "The worker has settled its jobs and is about to end; `taken` is how many it has had."
-  @spec worker_ended(atom, pid, atom, String.t(), non_neg_integer) :: :ok
-  def worker_ended(pool, worker, cause, text, taken),
-    do: tell(pool, {:worker_ended, worker, cause, text, taken})
+  @doc "The calling worker is about to settle its jobs and to end."
+  @spec worker_ended(atom, Member.ending()) :: :ok
+  def worker_ended(pool, ending), do: tell(pool, {:worker_ended, self(), ending})
 
   ## From callers
 
@@ -106,12 +105,14 @@ defmodule Stevedore.Manager do
 
   @impl true
   def init(options) do
-    {options, size} = Roster.recall(options.name) || {options, options.workers}
+    {options, size, obituaries} =
+      Roster.recall(options.name) || {options, options.workers, %Obituaries{}}
 
     manager = %__MODULE__{
       options: options,
       size: size,
       inquest: Inquest.new(),
+      obituaries: obituaries,
       circuit: Circuit.new(options)
     }
 
@@ -165,12 +166,17 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call(:stats, _from, manager) do
-    workers = Map.new(manager.members, fn {pid, member} -> {pid, Member.state(member)} end)
+    workers =
+      for {pid, member} <- manager.members do
+        os_pid = Inquest.os_pid(manager.inquest, pid)
+        %{pid: pid, slot: member.slot, state: Member.state(member), os_pid: os_pid}
+      end
 
     {:reply,
      %{
-       workers: workers,
-       deaths: manager.deaths,
+       workers: Enum.sort_by(workers, &{&1.slot, &1.pid}),
+       deaths: manager.obituaries.counts,
+       recent_deaths: manager.obituaries.recent,
        circuit: manager.circuit.state,
        size: manager.size
      }, manager}
@@ -239,9 +245,9 @@ defmodule Stevedore.Manager do
     {:noreply, Replacing.add(manager, Change.recycle(pid, why))}
   end
 
-  def handle_info({:worker_ended, pid, cause, text, taken}, manager) do
-    manager = if cause == :drained, do: manager, else: count(manager, cause)
-    {:noreply, Crew.update(manager, pid, &%{&1 | ended: {cause, text, taken}})}
+  def handle_info({:worker_ended, pid, ending}, manager) do
+    manager = Crew.update(manager, pid, &%{&1 | ended: ending})
+    {:noreply, note_death(manager, pid, ending)}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, reason}, manager) do
@@ -308,10 +314,11 @@ defmodule Stevedore.Manager do
   ## Ends
 
   defp ended(member, pid, reason, manager) do
-    {cause, text, taken} = member.ended || end_without_a_word(reason)
+    ending = member.ended || end_without_a_word(reason, Inquest.os_pid(manager.inquest, pid))
+    %{cause: cause, text: text, taken: taken} = ending
     planned? = cause == :drained or member.state == :leaving
     manager = if cause == :worker_process, do: bury(manager, pid), else: forget(manager, pid)
-    manager = if member.ended, do: manager, else: count(manager, cause)
+    manager = if member.ended, do: manager, else: note_death(manager, pid, ending)
 
     manager =
       cond do
@@ -325,10 +332,14 @@ defmodule Stevedore.Manager do
     manager |> Replacing.ended(pid, member, text) |> drained()
   end
 
-  defp end_without_a_word({:shutdown, %Error{message: message}}), do: {:boot, message, 0}
+  defp end_without_a_word({:shutdown, %Error{message: message}}, os_pid),
+    do: %{cause: :boot, text: message, taken: 0, os_pid: os_pid, crash: nil}
+
   # It was killed with all it knew; that it was of no use cannot be said.
-  defp end_without_a_word(reason),
-    do: {:worker_process, "its process in the VM ended: #{inspect(reason)}", 1}
+  defp end_without_a_word(reason, os_pid) do
+    text = "its process in the VM ended: #{inspect(reason)}"
+    %{cause: :worker_process, text: text, taken: 1, os_pid: os_pid, crash: nil}
+  end
 
   # Those who wait for it, or for a job that has moved to it, are to look.
   defp bury(manager, pid) do
@@ -338,8 +349,16 @@ defmodule Stevedore.Manager do
 
   defp forget(manager, pid), do: %{manager | inquest: Inquest.leave(manager.inquest, pid)}
 
-  defp count(manager, cause),
-    do: %{manager | deaths: Map.update(manager.deaths, cause, 1, &(&1 + 1))}
+  defp note_death(manager, _pid, %{cause: :drained}), do: manager
+
+  defp note_death(manager, pid, ending) do
+    death =
+      ending
+      |> Map.take([:cause, :text, :os_pid, :crash])
+      |> Map.merge(%{at: System.system_time(:millisecond), worker: pid})
+
+    Crew.remember(%{manager | obituaries: Obituaries.add(manager.obituaries, death)})
+  end
 
   defp start_again(manager, slot, cause, text) do
     tell_restart(manager, 0, cause, text)

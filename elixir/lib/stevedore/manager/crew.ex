@@ -79,10 +79,11 @@ defmodule Stevedore.Manager.Crew do
     remember(%{manager | options: options})
   end
 
-  @doc "Keeps options and size for the next Manager, if this one crashes."
+  @doc "Keeps options, size and the deaths for the next Manager, if this one crashes."
   @spec remember(Manager.t()) :: Manager.t()
   def remember(manager) do
-    :ok = Roster.remember(manager.options.name, {manager.options, manager.size})
+    kept = {manager.options, manager.size, manager.obituaries}
+    :ok = Roster.remember(manager.options.name, kept)
     manager
   end
 end

@@ -5,12 +5,21 @@ defmodule Stevedore.Manager.Member do
   @enforce_keys [:slot, :options]
   defstruct [:slot, :options, :ended, state: :booting, spare: false]
 
+  @typedoc "What a worker says as it ends. `taken` is how many jobs it has had."
+  @type ending :: %{
+          cause: atom,
+          text: String.t(),
+          taken: non_neg_integer,
+          os_pid: pos_integer | nil,
+          crash: Stevedore.Manager.Obituaries.crash() | nil
+        }
+
   @type t :: %__MODULE__{
           slot: pos_integer,
           options: map,
           state: :booting | :ready | :wounded | :leaving,
           spare: boolean,
-          ended: nil | {cause :: atom, String.t(), taken :: non_neg_integer}
+          ended: nil | ending
         }
 
   @doc "Whether it fills its slot."

@@ -17,6 +17,7 @@ defmodule Stevedore.Worker.Ending do
     Ticket
   }
 
+  alias Stevedore.Manager.Obituaries
   alias Stevedore.{Worker, Worker.Host, Worker.InFlight, Worker.Settlement}
 
   # Beyond the half second in which a worker ends by itself what did not stop (PROTOCOL §4.3).
@@ -214,16 +215,20 @@ defmodule Stevedore.Worker.Ending do
     end
   end
 
-  # A failed start says more by its reason; one that is alone is not the Manager's.
+  # A failed start says more by its reason.
   defp tell_manager(_facts, %{phase: :booting}), do: :ok
 
-  defp tell_manager(facts, %{alone: nil} = worker) do
+  defp tell_manager(facts, worker) do
     cause = word(worker, facts)
-    taken = worker.in_flight.taken
-    Manager.worker_ended(worker.pool, self(), cause, describe(cause, facts), taken)
-  end
 
-  defp tell_manager(_facts, _worker), do: :ok
+    Manager.worker_ended(worker.pool, %{
+      cause: cause,
+      text: describe(cause, facts),
+      taken: worker.in_flight.taken,
+      os_pid: worker.os_pid,
+      crash: Obituaries.crash(facts.box && facts.box.crash)
+    })
+  end
 
   defp report(facts, worker) do
     _ = File.rm(worker.black_box_path)

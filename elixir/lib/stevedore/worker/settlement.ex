@@ -129,7 +129,7 @@ defmodule Stevedore.Worker.Settlement do
     %{
       "reason" => describe(facts),
       "signal" => crash.signal,
-      "address" => crash.signal && "0x" <> String.downcase(Integer.to_string(crash.address, 16)),
+      "address" => BlackBox.address_text(crash),
       "backtrace" => Enum.map(crash.frames, &BlackBox.frame_text/1),
       "ran_us" => crash.ran_us
     }
