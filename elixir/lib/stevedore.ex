@@ -189,6 +189,10 @@ defmodule Stevedore do
     * `circuit`: `:closed` or `:open`
     * `waiting`: jobs that are with no worker
     * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
+    * `jobs`: those that have ended since the pool was started: `ended`, how many by outcome (`:ok` and the kinds of
+      `Stevedore.Error`; and of those that came to a value `queue_time` (`count` and `sum_us`) and `run_time`, a histogram:
+      also with `buckets`, a list of `{us, count}` (so many ran at most that long; the last is `{:infinity, count}`).
+      As with telemetry, a job that nobody awaits has no end.
 
   A worker:
 
@@ -261,6 +265,10 @@ defmodule Stevedore do
   @doc "The ops of the pool's workers: maps with `name`, `doc`, `flags` and `plugin` (PROTOCOL §6)."
   @spec ops(pool) :: {:ok, [map]} | {:error, Error.t()}
   def ops(pool), do: call(pool, "ops", nil)
+
+  @doc "The names of the pools that run in this VM."
+  @spec pools() :: [pool]
+  def pools, do: Enum.sort(Roster.pools())
 
   @doc """
   What the pool is made of, without asking its workers: `name` and, for each ready worker, its `pid`,

@@ -134,7 +134,7 @@ defmodule Stevedore.Manager do
   defp adopt(pid, %{options: options} = manager) do
     case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
       {%{}, [slot | _]} ->
-        Crew.watch(pid, %Member{slot: slot, options: options, state: :ready}, manager)
+        Crew.watch(pid, Member.new(slot, options, state: :ready), manager)
 
       _not_needed ->
         Worker.retire(pid, options.drain_timeout)
@@ -197,6 +197,7 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call({:resize, size}, _from, manager) do
+    Telemetry.pool_resize(manager.options.name, size)
     manager = Crew.remember(resume(%{manager | size: size}))
 
     for {pid, member} <- Crew.serving(manager),
@@ -213,6 +214,7 @@ defmodule Stevedore.Manager do
 
   def handle_call({:drain, timeout}, from, manager) do
     pool = manager.options.name
+    Telemetry.pool_drain(pool, timeout)
 
     Dispatcher.close(
       pool,
@@ -317,7 +319,9 @@ defmodule Stevedore.Manager do
     ending = member.ended || end_without_a_word(reason, Inquest.os_pid(manager.inquest, pid))
     %{cause: cause, text: text, taken: taken} = ending
     planned? = cause == :drained or member.state == :leaving
-    manager = if cause == :worker_process, do: bury(manager, pid), else: forget(manager, pid)
+    killed? = member.ended == nil and cause == :worker_process
+    manager = if killed?, do: bury(manager, pid), else: forget(manager, pid)
+    if killed?, do: tell_stop(manager, member, pid, reason, ending)
     manager = if member.ended, do: manager, else: note_death(manager, pid, ending)
 
     manager =
@@ -345,6 +349,18 @@ defmodule Stevedore.Manager do
   defp bury(manager, pid) do
     :ok = Roster.note_kill(manager.options.name)
     %{manager | inquest: Inquest.bury(manager.inquest, pid)}
+  end
+
+  # It could not tell itself.
+  defp tell_stop(manager, member, pid, reason, ending) do
+    Telemetry.worker_stop(member.started_at, nil, %{
+      pool: manager.options.name,
+      worker: pid,
+      os_pid: ending.os_pid,
+      cause: ending.cause,
+      reason: reason,
+      crash: nil
+    })
   end
 
   defp forget(manager, pid), do: %{manager | inquest: Inquest.leave(manager.inquest, pid)}
@@ -423,6 +439,7 @@ defmodule Stevedore.Manager do
   ## Draining
 
   defp drained(%{draining: [_ | _] = callers, members: members} = manager) when members == %{} do
+    Telemetry.pool_drained(manager.options.name)
     Enum.each(callers, &GenServer.reply(&1, :ok))
     %{manager | draining: []}
   end

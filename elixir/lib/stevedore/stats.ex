@@ -4,7 +4,7 @@ defmodule Stevedore.Stats do
   # (what waits for a worker) and the workers themselves, which ask their processes. A process that does not
   # answer holds nobody up for long. Runs in the process that asks; nothing here is on the way of a job.
 
-  alias Stevedore.{Dispatcher, Manager, Roster}
+  alias Stevedore.{Dispatcher, Manager, Roster, Tally}
 
   # ms in which all workers have to answer.
   @answer_within 1_000
@@ -13,10 +13,11 @@ defmodule Stevedore.Stats do
   @spec gather(atom) :: {:ok, map} | :error
   def gather(pool) do
     case Roster.lookup(pool) do
-      {:ok, _ready, _settings} ->
+      {:ok, _ready, settings} ->
         manager = Manager.stats(pool)
         workers = complete(manager.workers, pool)
-        {:ok, %{manager | workers: workers} |> Map.merge(Dispatcher.stats(pool)) |> named(pool)}
+        own = %{name: pool, workers: workers, jobs: Tally.read(settings.tally)}
+        {:ok, manager |> Map.merge(Dispatcher.stats(pool)) |> Map.merge(own)}
 
       :error ->
         :error
@@ -24,8 +25,6 @@ defmodule Stevedore.Stats do
   catch
     :exit, _reason -> :error
   end
-
-  defp named(stats, pool), do: Map.put(stats, :name, pool)
 
   defp complete(workers, pool) do
     asked = for %{pid: pid, state: state} <- workers, state != :booting, do: {pid, ask(pid)}
@@ -37,6 +36,26 @@ defmodule Stevedore.Stats do
       answer = answers[worker.pid] || %{in_flight: 0, native: nil, jobs: []}
       %{version: nil, threads: nil} |> Map.merge(facts) |> Map.merge(worker) |> Map.merge(answer)
     end
+  end
+
+  @doc "The same as a few numbers: for `[:stevedore, :pool, :stats]`."
+  @spec sum_up(map) :: %{atom => number}
+  def sum_up(stats) do
+    ready = Enum.filter(stats.workers, &(&1.state == :ready))
+    native = for %{native: %{} = native} <- stats.workers, do: native
+
+    %{
+      size: stats.size,
+      workers: length(ready),
+      threads: Enum.sum_by(ready, &(&1.threads || 0)),
+      in_flight: Enum.sum_by(stats.workers, & &1.in_flight),
+      running: Enum.sum_by(native, & &1["running"]),
+      queued: Enum.sum_by(native, & &1["queued"]),
+      waiting: stats.waiting,
+      quarantined: length(stats.quarantined),
+      circuit_open: if(stats.circuit == :open, do: 1, else: 0),
+      max_rss: Enum.sum_by(native, & &1["max_rss_kb"]) * 1024
+    }
   end
 
   # One reference is the monitor and where the answer goes.

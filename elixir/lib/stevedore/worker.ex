@@ -24,7 +24,18 @@ defmodule Stevedore.Worker do
   require Logger
   require Stevedore.Worker.Boot
 
-  alias Stevedore.{Dispatch, Dispatcher, Error, Manager, Protocol, Roster, Telemetry, Ticket}
+  alias Stevedore.{
+    Dispatch,
+    Dispatcher,
+    Error,
+    Manager,
+    Protocol,
+    Roster,
+    Tally,
+    Telemetry,
+    Ticket
+  }
+
   alias Stevedore.Worker.{Boot, Ending, InFlight, Intake, Wear}
 
   # ms after which a worker with more jobs than threads looks whether others are idle.
@@ -387,6 +398,7 @@ defmodule Stevedore.Worker do
 
   defp caller_died(ticket, worker) do
     error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: ticket.pool}
+    :ok = Tally.count_error(Roster.tally(worker.pool), error.kind)
     Telemetry.job_exception(ticket, %{error | worker: self()})
     abandon(ticket, worker)
   end

@@ -10,7 +10,7 @@ defmodule Stevedore.Manager.Crew do
   @spec start_worker(pos_integer, Manager.t()) :: Manager.t()
   def start_worker(slot, manager) do
     pid = WorkerSupervisor.start_worker(manager.options)
-    watch(pid, %Member{slot: slot, options: manager.options}, manager)
+    watch(pid, Member.new(slot, manager.options), manager)
   end
 
   @doc "Takes a worker in, and makes it boot: in this order, or the reason of an early end would be missed."

@@ -3,7 +3,7 @@ defmodule Stevedore.Manager.Member do
   # What the Manager knows of one worker. A spare becomes the worker of its slot when it is ready.
 
   @enforce_keys [:slot, :options]
-  defstruct [:slot, :options, :ended, state: :booting, spare: false]
+  defstruct [:slot, :options, :ended, :started_at, state: :booting, spare: false]
 
   @typedoc "What a worker says as it ends. `taken` is how many jobs it has had."
   @type ending :: %{
@@ -19,8 +19,15 @@ defmodule Stevedore.Manager.Member do
           options: map,
           state: :booting | :ready | :wounded | :leaving,
           spare: boolean,
+          started_at: integer,
           ended: nil | ending
         }
+
+  @spec new(pos_integer, map, keyword) :: t
+  def new(slot, options, more \\ []) do
+    started_at = System.monotonic_time()
+    struct!(%__MODULE__{slot: slot, options: options, started_at: started_at}, more)
+  end
 
   @doc "Whether it fills its slot."
   @spec serving?(t) :: boolean
