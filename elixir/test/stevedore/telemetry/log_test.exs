@@ -52,6 +52,7 @@ defmodule Stevedore.Telemetry.LogTest do
     assert_receive {:logged, :warning, ^died <> rest, %{stevedore_cause: :crash}}
     assert rest =~ ~r/ with 1 job: crash$/
     refute_received {:logged, _, _, %{stevedore_op: "echo"}}
+    :ok = Telemetry.detach_default_logger()
   end
 
   test "all jobs, if asked for; no job, if asked for; other pools not; detached, nothing" do
@@ -80,6 +81,7 @@ defmodule Stevedore.Telemetry.LogTest do
     pool = start_pool!()
     {:error, _} = Stevedore.call(pool, "nope", 1)
     assert_received {:logged, :critical, _, %{stevedore_op: "nope"}}
+    :ok = Telemetry.detach_default_logger()
   end
 
   test "wrong options" do
