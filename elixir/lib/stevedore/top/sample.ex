@@ -18,6 +18,8 @@ defmodule Stevedore.Top.Sample do
   @doc "Asks a node, this one or another."
   @spec take(node) :: {:ok, t} | {:error, String.t()}
   def take(node) do
+    # A VM whose name comes from the node it is connected to does not connect again by itself.
+    _ = if node != node(), do: Node.connect(node)
     names = ask(node, :pools, [])
     pools = for name <- names, {:ok, stats} <- [ask(node, :stats, [name])], do: stats
     {:ok, %{at: System.system_time(:millisecond), node: node, pools: pools}}
