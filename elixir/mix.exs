@@ -27,6 +27,8 @@ defmodule Stevedore.MixProject do
   # Nothing of this is needed: what works with a library is compiled where the library is there.
   @optional [
     telemetry: "~> 1.0",
+    telemetry_metrics: "~> 1.0",
+    opentelemetry_api: "~> 1.4",
     oban: "~> 2.19"
   ]
 

@@ -60,7 +60,18 @@ defmodule Stevedore do
   run again (`idempotent`). See `docs/job_lifecycle.md`.
   """
 
-  alias Stevedore.{Caller, Dispatcher, Error, Job, JobStream, Manager, Options, Pool, Roster}
+  alias Stevedore.{
+    Caller,
+    Dispatcher,
+    Error,
+    Job,
+    JobStream,
+    Manager,
+    Options,
+    Pool,
+    Roster,
+    Stats
+  }
 
   @type pool :: atom
   @type op :: atom | String.t()
@@ -169,42 +180,55 @@ defmodule Stevedore do
   @doc """
   The pool's condition, and its workers' own counters, busy or not: a map with
 
-    * `workers`: for each of them `pid`, `state` (`:booting`, `:ready`, `:wounded` or `:draining`), and, if it is
-      ready, `os_pid`, `in_flight` and `native`, the counters of the `stats` op (PROTOCOL §6)
-    * `deaths`: how many workers have died, by cause: `:crash`, `:exit`, `:kill`, `:oom`, `:signal`, `:stuck_job`,
-      `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`, `:worker_process`, `:boot`
+    * `name`, and `size`, how many workers there should be
+    * `workers`: a map for each of them, see below
+    * `deaths`: how many workers have died since the pool was started, by cause: `:crash`, `:exit`, `:kill`, `:oom`,
+      `:signal`, `:stuck_job`, `:drain_timeout`, `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`,
+      `:worker_process`, `:boot`
+    * `recent_deaths`: the last 32 of them, the newest first, see below
     * `circuit`: `:closed`, `:open`, or `:half_open` while it is open and a worker is being tried
     * `waiting`: jobs that are with no worker
     * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
+    * `jobs`: those that have ended since the pool was started: `ended`, how many by outcome (`:ok` and the kinds of
+      `Stevedore.Error`; and of those that came to a value `queue_time` (`count` and `sum_us`) and `run_time`, a histogram:
+      also with `buckets`, a list of `{us, count}` (so many ran at most that long; the last is `{:infinity, count}`).
+      As with telemetry, a job that nobody awaits has no end.
+
+  A worker:
+
+    * `pid`, its process here, and `os_pid` (`nil` while it boots)
+    * `slot`, from 1 to `size`; while a worker is replaced two have the same
+    * `state`: `:booting`, `:ready`, `:wounded` or `:draining`
+    * `version` and `threads` of its program; `nil` if it is not ready
+    * `in_flight`: jobs it has, running or not
+    * `jobs`: what runs on its threads: maps with `id`, `op`, `ran_ms` (since its start), `stuck` (it was asked to
+      stop and did not) and `caller` (the process that waits; `nil` if none does any more)
+    * `native`: the counters of its `stats` op (PROTOCOL §6), since it was started, with binary keys; `nil` if it boots, or
+      did not answer within a second
+
+  A death:
+
+    * `at`: system time in ms
+    * `worker` and `os_pid` (`nil` if it never got ready)
+    * `cause`, as in `deaths`, and `text`, the same in words
+    * `crash`: `nil`, or what the worker could still note: a map with `op` and `id` of the job (`nil`: no job's doing),
+      `signal` (`nil`: `exit` was called), `address` such as `"0x0"`, `backtrace` (a list of frames as strings) and
+      `ran_us`, how long the job had run
 
         {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
+
+  It takes one message to each worker, and a second if one does not answer.
   """
   @spec stats(pool) :: {:ok, map} | {:error, Error.t()}
   def stats(pool) do
-    case Roster.lookup(pool) do
-      {:ok, {ready, _quarantined}, %{loads: loads}} ->
-        asked = for worker <- ready, do: {worker, Caller.start(pool, "stats", nil, [], worker)}
-        native = for {{pid, _, _}, job} <- asked, {:ok, native} <- [await(job)], do: {pid, native}
-        workers = ready |> Enum.flat_map(&info(pool, &1, loads)) |> Map.new(&{&1.pid, &1})
-
-        {:ok,
-         pool
-         |> Manager.stats()
-         |> Map.merge(Dispatcher.stats(pool))
-         |> complete(workers, Map.new(native))}
-
-      :error ->
-        call(pool, "stats", nil)
+    with :error <- Stats.gather(pool) do
+      {:error,
+       %Error{
+         kind: :unavailable,
+         message: "there is no pool #{inspect(pool)}: is it started?",
+         pool: pool
+       }}
     end
-  end
-
-  defp complete(stats, workers, native) do
-    Map.update!(stats, :workers, fn states ->
-      for {pid, state} <- states do
-        known = Map.get(workers, pid, %{})
-        Map.merge(known, %{pid: pid, state: state, native: native[pid]})
-      end
-    end)
   end
 
   @doc """
@@ -241,6 +265,10 @@ defmodule Stevedore do
   @doc "The ops of the pool's workers: maps with `name`, `doc`, `flags` and `plugin` (PROTOCOL §6)."
   @spec ops(pool) :: {:ok, [map]} | {:error, Error.t()}
   def ops(pool), do: call(pool, "ops", nil)
+
+  @doc "The names of the pools that run in this VM."
+  @spec pools() :: [pool]
+  def pools, do: Enum.sort(Roster.pools())
 
   @doc """
   What the pool is made of, without asking its workers: `name` and, for each ready worker, its `pid`,

@@ -1,4 +1,16 @@
 Stevedore.Fixture.compile_all()
 ExUnit.after_suite(fn _results -> Stevedore.Fixture.remove_all() end)
+
+# Their files compile to nothing without the library.
+for {module, what} <- [
+      {Telemetry.Metrics, "telemetry_metrics"},
+      {:otel_batch_processor, "opentelemetry and opentelemetry_api"}
+    ],
+    not Code.ensure_loaded?(module),
+    do:
+      IO.puts(
+        "skipped: the tests with #{what}; to run them put it into a directory and name that in STEVEDORE_DEPS"
+      )
+
 # Long enough for a loaded machine: it is only ever waited for in full by a test that fails.
 ExUnit.start(capture_log: true, assert_receive_timeout: 10_000)

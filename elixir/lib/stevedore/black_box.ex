@@ -115,6 +115,11 @@ defmodule Stevedore.BlackBox do
   def frame_text(%{function: function, module: module, offset: offset}),
     do: "#{function}+#{hex(offset)} (#{module})"
 
+  @doc "The address of a crash, as in `0x0`; `nil` if it was no signal."
+  @spec address_text(crash) :: String.t() | nil
+  def address_text(%{signal: nil}), do: nil
+  def address_text(%{address: address}), do: hex(address)
+
   @doc "A crash in one line: of what, where, in which op, after how long."
   @spec describe(crash) :: String.t()
   def describe(crash) do

@@ -9,7 +9,19 @@ defmodule Stevedore.Caller do
   # a process (`Process.exit(worker, :kill)`) can take a ticket with it, and that is noticed by looking, now
   # and then while waiting, whether there has been one (see `Stevedore.Search`).
 
-  alias Stevedore.{Dispatch, Error, Job, Options, Protocol, Roster, Search, Telemetry, Ticket}
+  alias Stevedore.{
+    Context,
+    Dispatch,
+    Error,
+    Job,
+    Options,
+    Protocol,
+    Roster,
+    Search,
+    Tally,
+    Telemetry,
+    Ticket
+  }
 
   @type result :: {:ok, term} | {:error, Error.t()}
 
@@ -26,21 +38,26 @@ defmodule Stevedore.Caller do
     wait(job, job.deadline, @first_look, min(@first_look, job.limit))
   end
 
-  @doc """
-  Starts a job. It may come back settled: with an error as its outcome, having never run. `worker`
-  picks a certain worker; without it, any.
-  """
-  @spec start(atom, atom | binary, term, keyword, Roster.worker() | nil) :: Job.t()
-  def start(pool, op, args, options, worker \\ nil) do
+  @doc "Starts a job. It may come back settled: with an error as its outcome, having never run."
+  @spec start(atom, atom | binary, term, keyword) :: Job.t()
+  def start(pool, op, args, options) do
     op = Protocol.op_name!(op)
 
     case Roster.lookup(pool) do
       {:ok, ready, settings} ->
         options = Options.call!(options, settings)
-        dispatch(ticket(pool, op, args, options), options, ready, worker)
+        dispatch(ticket(pool, op, args, options), options, ready)
 
       :error ->
-        job = %Job{ref: make_ref(), pool: pool, op: op, owner: self(), started_at: now()}
+        job = %Job{
+          ref: make_ref(),
+          pool: pool,
+          op: op,
+          owner: self(),
+          started_at: now(),
+          context: Context.of(Map.new(options))
+        }
+
         Telemetry.job_start(job)
         settle(job, {:unavailable, "there is no pool #{inspect(pool)}: is it started?", %{}})
     end
@@ -61,7 +78,8 @@ defmodule Stevedore.Caller do
       start_by: later(started_at, options.queue_native),
       deadline: later(started_at, options.limit_native),
       idempotent: options.idempotent,
-      on_progress: for_worker(options.on_progress)
+      on_progress: for_worker(options.on_progress),
+      context: Context.of(options)
     }
   end
 
@@ -73,7 +91,7 @@ defmodule Stevedore.Caller do
   defp for_worker(on_progress) when is_function(on_progress), do: :caller
   defp for_worker(on_progress), do: on_progress
 
-  defp dispatch(ticket, options, ready, worker) do
+  defp dispatch(ticket, options, ready) do
     job = %Job{
       ref: ticket.ref,
       id: ticket.id,
@@ -83,26 +101,26 @@ defmodule Stevedore.Caller do
       started_at: ticket.started_at,
       on_progress: options.on_progress,
       ticket: ticket,
+      tally: options.tally,
+      context: ticket.context,
       limit: options.limit,
       deadline: ticket.deadline
     }
 
     Telemetry.job_start(job)
 
-    case send_off(ticket, options, ready, worker) do
+    case send_off(ticket, options, ready) do
       {:ok, pid} -> %{job | worker: pid}
       {:error, refusal} -> settle(job, refusal)
     end
   end
 
-  defp send_off(%{body: body, options: wire} = ticket, options, ready, worker) do
+  defp send_off(%{body: body, options: wire} = ticket, options, ready) do
     size = Protocol.call_size(body, wire)
 
-    cond do
-      size > options.max_frame -> {:error, too_large(size, options.max_frame)}
-      worker -> Dispatch.submit(ticket, {[worker], 0}, %{options | max_queue: :infinity})
-      true -> Dispatch.submit(ticket, ready, options)
-    end
+    if size > options.max_frame,
+      do: {:error, too_large(size, options.max_frame)},
+      else: Dispatch.submit(ticket, ready, options)
   end
 
   defp too_large(size, limit) do
@@ -133,13 +151,18 @@ defmodule Stevedore.Caller do
   @doc "Asks for the job's end; its result still comes."
   @spec cancel(Job.t()) :: :ok
   def cancel(%Job{worker: nil}), do: :ok
-  def cancel(job), do: Search.tell_holder(job, {:stevedore_cancel, job.id, job.ref})
+
+  def cancel(job) do
+    Telemetry.job_cancel(job, :cancel)
+    Search.tell_holder(job, {:stevedore_cancel, job.id, job.ref})
+  end
 
   @doc "Cancels the job and makes sure that nothing of it arrives any more."
   @spec abandon(Job.t()) :: :ok
   def abandon(%Job{worker: nil}), do: :ok
 
   def abandon(job) do
+    Telemetry.job_cancel(job, :abandon)
     _ = :erlang.unalias(job.ref)
     :ok = Search.tell_holder(job, {:stevedore_abandon, job.id, job.ref})
     flush(job.ref)
@@ -229,14 +252,14 @@ defmodule Stevedore.Caller do
   @spec handle(Job.t(), tuple) :: result | :progress
   def handle(job, {_ref, {:settled, error}}) do
     forget(job)
-    Telemetry.job_exception(job, error)
-    {:error, error}
+    failed(job, error)
   end
 
   def handle(job, {_ref, message}), do: reply(Protocol.decode_reply(message), job, message)
 
   defp reply({:ok, value, receipt}, job, _message) do
     forget(job)
+    :ok = Tally.count_ok(job.tally, receipt)
     Telemetry.job_stop(job, receipt)
     {:ok, value}
   end
@@ -275,7 +298,7 @@ defmodule Stevedore.Caller do
   defp forget(_job), do: true
 
   defp failure(job, kind, message, details, receipt \\ nil) do
-    error = %Error{
+    failed(job, %Error{
       kind: kind,
       message: message,
       op: job.op,
@@ -283,8 +306,11 @@ defmodule Stevedore.Caller do
       worker: job.worker,
       details: details,
       receipt: receipt
-    }
+    })
+  end
 
+  defp failed(job, error) do
+    :ok = Tally.count_error(job.tally, error.kind)
     Telemetry.job_exception(job, error)
     {:error, error}
   end

@@ -138,7 +138,7 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_call({:release, which}, _from, state) do
-    {:reply, :ok, publish(%{state | quarantine: Quarantine.release(state.quarantine, which)})}
+    {:reply, :ok, lift(state, Quarantine.release(state.quarantine, which), :released)}
   end
 
   def handle_call({:note_death, fingerprint, op}, _from, state) do
@@ -205,7 +205,7 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info(:expire, state) do
-    {:noreply, publish(%{state | quarantine: Quarantine.expire(state.quarantine, now_ms())})}
+    {:noreply, lift(state, Quarantine.expire(state.quarantine, now_ms()), :expired)}
   end
 
   def handle_info({:isolate, ticket}, state) do
@@ -354,6 +354,14 @@ defmodule Stevedore.Dispatcher do
     )
 
     publish(state)
+  end
+
+  defp lift(state, quarantine, why) do
+    for {fingerprint, {op, _until}} <- state.quarantine.quarantined,
+        not is_map_key(quarantine.quarantined, fingerprint),
+        do: Telemetry.pool_release(state.options.name, op, fingerprint, why)
+
+    publish(%{state | quarantine: quarantine})
   end
 
   defp publish(state) do

@@ -22,6 +22,8 @@ defmodule Stevedore.Job do
     :on_progress,
     :ticket,
     :outcome,
+    :tally,
+    :context,
     deadline: :infinity,
     limit: :infinity
   ]
@@ -37,6 +39,8 @@ defmodule Stevedore.Job do
           on_progress: nil | pid | (non_neg_integer, non_neg_integer -> any),
           ticket: Stevedore.Ticket.t() | nil,
           outcome: nil | {:error, Stevedore.Error.t()},
+          tally: Stevedore.Tally.t() | nil,
+          context: term,
           deadline: integer | :infinity,
           limit: pos_integer | :infinity
         }

@@ -22,7 +22,6 @@ defmodule Stevedore.Manager do
     Dispatcher,
     Error,
     Options,
-    Protocol,
     Roster,
     Telemetry,
     Ticket,
@@ -30,18 +29,18 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Replacing}
+  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Obituaries, Replacing}
 
-  @enforce_keys [:options, :size, :inquest, :circuit]
+  @enforce_keys [:options, :size, :inquest, :circuit, :obituaries]
   defstruct [
     :options,
     :size,
     :inquest,
     :circuit,
+    :obituaries,
     # Starts that wait for their back-off, by slot.
     pending: %{},
     members: %{},
-    deaths: %{},
     change: nil,
     changes: [],
     draining: nil
@@ -67,17 +66,9 @@ defmodule Stevedore.Manager do
   @spec recycle(atom, pid, atom) :: :ok
   def recycle(pool, worker, why), do: tell(pool, {:recycle, worker, why})
 
-  @doc """
-  The worker's process is dead, and it is about to settle its jobs: why, how many jobs it has had (`taken`), and
-  the ids of those it had `started` and that have had no reply.
-  """
-  @spec worker_ended(atom, pid, %{
-          cause: atom,
-          text: String.t(),
-          taken: non_neg_integer,
-          started: [Protocol.id()]
-        }) :: :ok
-  def worker_ended(pool, worker, ended), do: tell(pool, {:worker_ended, worker, ended})
+  @doc "The calling worker's process is dead, and it is about to settle its jobs and to end."
+  @spec worker_ended(atom, Member.ending()) :: :ok
+  def worker_ended(pool, ending), do: tell(pool, {:worker_ended, self(), ending})
 
   ## From callers
 
@@ -114,12 +105,14 @@ defmodule Stevedore.Manager do
 
   @impl true
   def init(options) do
-    {options, size} = Roster.recall(options.name) || {options, options.workers}
+    {options, size, obituaries} =
+      Roster.recall(options.name) || {options, options.workers, %Obituaries{}}
 
     manager = %__MODULE__{
       options: options,
       size: size,
       inquest: Inquest.new(),
+      obituaries: obituaries,
       circuit: Circuit.new(options)
     }
 
@@ -141,7 +134,7 @@ defmodule Stevedore.Manager do
   defp adopt(pid, %{options: options} = manager) do
     case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
       {%{}, [slot | _]} ->
-        Crew.watch(pid, %Member{slot: slot, options: options, state: :ready}, manager)
+        Crew.watch(pid, Member.new(slot, options, state: :ready), manager)
 
       _not_needed ->
         Worker.retire(pid, options.drain_timeout)
@@ -173,12 +166,17 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call(:stats, _from, manager) do
-    workers = Map.new(manager.members, fn {pid, member} -> {pid, Member.state(member)} end)
+    workers =
+      for {pid, member} <- manager.members do
+        os_pid = Inquest.os_pid(manager.inquest, pid)
+        %{pid: pid, slot: member.slot, state: Member.state(member), os_pid: os_pid}
+      end
 
     {:reply,
      %{
-       workers: workers,
-       deaths: manager.deaths,
+       workers: Enum.sort_by(workers, &{&1.slot, &1.pid}),
+       deaths: manager.obituaries.counts,
+       recent_deaths: manager.obituaries.recent,
        circuit: manager.circuit.state,
        size: manager.size
      }, manager}
@@ -199,6 +197,7 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call({:resize, size}, _from, manager) do
+    Telemetry.pool_resize(manager.options.name, size)
     manager = Crew.remember(resume(%{manager | size: size}))
 
     for {pid, member} <- Crew.serving(manager),
@@ -215,6 +214,7 @@ defmodule Stevedore.Manager do
 
   def handle_call({:drain, timeout}, from, manager) do
     pool = manager.options.name
+    Telemetry.pool_drain(pool, timeout)
 
     Dispatcher.close(
       pool,
@@ -249,16 +249,10 @@ defmodule Stevedore.Manager do
     {:noreply, Replacing.add(manager, Change.recycle(pid, why))}
   end
 
-  def handle_info({:worker_ended, pid, %{cause: cause} = ended}, manager) do
-    manager = if cause == :drained, do: manager, else: count(manager, cause)
-    inquest = Inquest.remember(manager.inquest, ended.started)
-
-    {:noreply,
-     Crew.update(
-       %{manager | inquest: inquest},
-       pid,
-       &%{&1 | ended: {cause, ended.text, ended.taken}}
-     )}
+  def handle_info({:worker_ended, pid, ending}, manager) do
+    manager = Crew.update(manager, pid, &%{&1 | ended: ending})
+    manager = %{manager | inquest: Inquest.remember(manager.inquest, ending.started)}
+    {:noreply, note_death(manager, pid, ending)}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, reason}, manager) do
@@ -323,10 +317,15 @@ defmodule Stevedore.Manager do
   ## Ends
 
   defp ended(member, pid, reason, manager) do
-    {cause, text, taken} = member.ended || end_without_a_word(reason)
+    ending = member.ended || end_without_a_word(reason, Inquest.os_pid(manager.inquest, pid))
+    %{cause: cause, text: text, taken: taken} = ending
     planned? = cause == :drained or member.state == :leaving
     manager = if settled?(reason), do: forget(manager, pid), else: bury(manager, pid)
-    manager = if member.ended, do: manager, else: count(manager, cause)
+
+    if member.ended == nil and cause == :worker_process,
+      do: tell_stop(manager, member, pid, reason, ending)
+
+    manager = if member.ended, do: manager, else: note_death(manager, pid, ending)
     manager = Replacing.succeed(manager, pid)
 
     manager =
@@ -341,10 +340,20 @@ defmodule Stevedore.Manager do
     manager |> Replacing.ended(pid, member, text) |> drained()
   end
 
-  defp end_without_a_word({:shutdown, %Error{message: message}}), do: {:boot, message, 0}
+  defp end_without_a_word({:shutdown, %Error{message: message}}, os_pid),
+    do: ending(:boot, message, 0, os_pid)
+
+  # It was to go before it was ready.
+  defp end_without_a_word({:shutdown, _why}, os_pid),
+    do: ending(:drained, "it was not needed any more", 0, os_pid)
+
   # It was killed with all it knew; that it was of no use cannot be said.
-  defp end_without_a_word(reason),
-    do: {:worker_process, "its process in the VM ended: #{inspect(reason)}", 1}
+  defp end_without_a_word(reason, os_pid) do
+    ending(:worker_process, "its process in the VM ended: #{inspect(reason)}", 1, os_pid)
+  end
+
+  defp ending(cause, text, taken, os_pid),
+    do: %{cause: cause, text: text, taken: taken, started: [], os_pid: os_pid, crash: nil}
 
   # A worker that was killed while it settled its jobs had said already that it ends.
   defp settled?({:shutdown, _why}), do: true
@@ -352,10 +361,30 @@ defmodule Stevedore.Manager do
 
   defp bury(manager, pid), do: %{manager | inquest: Inquest.bury(manager.inquest, pid)}
 
+  # It could not tell itself.
+  defp tell_stop(manager, member, pid, reason, ending) do
+    Telemetry.worker_stop(member.started_at, nil, %{
+      pool: manager.options.name,
+      worker: pid,
+      os_pid: ending.os_pid,
+      cause: ending.cause,
+      reason: reason,
+      crash: nil
+    })
+  end
+
   defp forget(manager, pid), do: %{manager | inquest: Inquest.leave(manager.inquest, pid)}
 
-  defp count(manager, cause),
-    do: %{manager | deaths: Map.update(manager.deaths, cause, 1, &(&1 + 1))}
+  defp note_death(manager, _pid, %{cause: :drained}), do: manager
+
+  defp note_death(manager, pid, ending) do
+    death =
+      ending
+      |> Map.take([:cause, :text, :os_pid, :crash])
+      |> Map.merge(%{at: System.system_time(:millisecond), worker: pid})
+
+    Crew.remember(%{manager | obituaries: Obituaries.add(manager.obituaries, death)})
+  end
 
   defp start_again(manager, slot, cause, text) do
     tell_restart(manager, 0, cause, text)
@@ -408,6 +437,7 @@ defmodule Stevedore.Manager do
   ## Draining
 
   defp drained(%{draining: [_ | _] = callers, members: members} = manager) when members == %{} do
+    Telemetry.pool_drained(manager.options.name)
     Enum.each(callers, &GenServer.reply(&1, :ok))
     %{manager | draining: []}
   end

@@ -77,7 +77,9 @@ defmodule Stevedore.Options do
      "a pid, which is sent `{:stevedore_progress, job.ref, done, total}`, or a function of `done` and `total`, " <>
        "which is called by the process that waits for the result, while it waits. `total` is 0 if unknown."},
     {:progress_interval, {:integer, 1, @wire_max}, 100,
-     "ms, at least, between two reports of progress."}
+     "ms, at least, between two reports of progress."},
+    {:context, :any, {:default, "OpenTelemetry's current context, where that library is"},
+     "found again in the metadata of all of the job's telemetry events, whoever emits them."}
   ]
 
   @stream [
@@ -190,6 +192,7 @@ defmodule Stevedore.Options do
   end
 
   defp describe_default(:required), do: ", required"
+  defp describe_default({:default, words}), do: ", default: #{words}"
   defp describe_default({:pool, key}), do: ", default: the pool's `:#{key}`"
   defp describe_default(default), do: ", default: `#{inspect(default)}`"
 
@@ -223,6 +226,7 @@ defmodule Stevedore.Options do
   defp fetch!(options, key, default), do: Map.get(options, key, default)
 
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
+  defp valid?(:any, _value), do: true
   defp valid?(:boolean, value), do: is_boolean(value)
   defp valid?(:string, value), do: is_binary(value) and not String.contains?(value, <<0>>)
   defp valid?(:path, value), do: valid?(:string, value) and value != ""
@@ -253,6 +257,7 @@ defmodule Stevedore.Options do
   defp valid?(:env, _value), do: false
 
   defp describe(:name), do: "an atom"
+  defp describe(:any), do: "any term"
   defp describe(:boolean), do: "a boolean"
   defp describe(:string), do: "a string"
   defp describe(:path), do: "a path"

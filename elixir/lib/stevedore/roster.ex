@@ -5,8 +5,8 @@ defmodule Stevedore.Roster do
   #
   # What changes is in an ETS table with the pool's name: who is ready, some facts about each, and which jobs
   # are quarantined. What never changes as long as the pool lives is a persistent term, which costs callers no
-  # copy: the defaults of calls, the counter of job ids, and `loads`, an :atomics array with the load of
-  # each worker at its own place. (The array's reference in ETS would be copied by every call, which
+  # copy: the defaults of calls, the counter of job ids, the tally of ended jobs, and `loads`, an :atomics array
+  # with the load of each worker at its own place. (The array's reference in ETS would be copied by every call, which
   # alone costs as much as the look-up.)
   #
   # Callers add to a load as they send a job; the worker sets it to what it knows to be in flight
@@ -16,7 +16,7 @@ defmodule Stevedore.Roster do
 
   import Bitwise
 
-  alias Stevedore.{Dispatcher, Options, Protocol, Telemetry, Whereabouts}
+  alias Stevedore.{Dispatcher, Options, Protocol, Tally, Telemetry, Whereabouts}
   alias Stevedore.Worker.Boot
 
   @typedoc "A worker, the place of its load, and its threads."
@@ -54,6 +54,20 @@ defmodule Stevedore.Roster do
   @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
   @spec next_id(map) :: Protocol.id()
   def next_id(%{ids: ids}), do: :atomics.add_get(ids, 1, 1) &&& 0x7FFFFFFF
+
+  @doc "Where the ends of the pool's jobs are counted; `nil` if there is no such pool."
+  @spec tally(atom) :: Tally.t() | nil
+  def tally(pool) do
+    with %{tally: tally} <- :persistent_term.get({__MODULE__, pool}, nil), do: tally
+  end
+
+  @doc "The pools that run in this VM."
+  @spec pools() :: [atom]
+  def pools do
+    for {{__MODULE__, pool}, _settings} <- :persistent_term.get(),
+        :ets.whereis(pool) != :undefined,
+        do: pool
+  end
 
   @doc "The worker with the least in flight, the first of equals; unless too many jobs wait already."
   @spec pick([worker], map) :: worker | :overloaded | :none
@@ -152,8 +166,8 @@ defmodule Stevedore.Roster do
     :ok = Boot.sweep(options.directory)
     loads = :atomics.new(@places, [])
     :ok = Whereabouts.new(pool)
-    ids = :atomics.new(1, [])
-    settings = Map.merge(Options.call_defaults(options), %{loads: loads, ids: ids})
+    own = %{loads: loads, ids: :atomics.new(1, []), tally: Tally.new()}
+    settings = Map.merge(Options.call_defaults(options), own)
     :persistent_term.put({__MODULE__, pool}, settings)
     {:ok, %{pool: pool, loads: loads, places: %{}}}
   end

@@ -1,4 +1,6 @@
 defmodule Stevedore.Telemetry do
+  alias Stevedore.Telemetry.{Events, Log}
+
   @moduledoc """
   The events of Stevedore. They are emitted if the application has the `:telemetry` library; else this
   costs nothing.
@@ -8,48 +10,102 @@ defmodule Stevedore.Telemetry do
         if ms > 1_000, do: IO.puts("\#{metadata.op} took \#{ms} ms")
       end, nil)
 
-  All times are in native units (`System.convert_time_unit/3`) unless the name says otherwise.
+  `events/0` lists them all, `attach_default_logger/1` logs them, `Stevedore.Metrics` makes metrics of them for
+  Telemetry.Metrics, and `measure/0` adds what is no event: how full the pools are.
+
+  All times are in native units (`System.convert_time_unit/3`) unless the name says otherwise. `system_time` and
+  `monotonic_time` are when the event was.
 
   ## Jobs
 
   Each job that was started has exactly one end: `:stop` or `:exception`. The caller emits both ends in
   its own process: the second when it takes the result, so a job that nobody awaits has no end. If the
-  caller died, the worker's process emits the exception.
+  caller died, the worker's process emits the exception. What happens in between is emitted by whoever has the job.
 
-  | event | measurements | metadata |
-  |---|---|---|
-  | `[:stevedore, :job, :start]` | `system_time`, `monotonic_time` | `pool`, `op`, `job`, `worker` (`nil`: it has none yet) |
-  | `[:stevedore, :job, :stop]` | `duration`, `monotonic_time`, `queue_time`, `run_time`, `cpu_time` | the same |
-  | `[:stevedore, :job, :exception]` | the same; the last three only if a worker measured them | the same, and `kind` (`:error`), `reason` (a `Stevedore.Error`), `stacktrace` |
+  The metadata *of a job*: `pool`, `op`, `job` (the reference in `Stevedore.Job`), `worker` (the process it was sent to; `nil`
+  if it never got to one, or has none yet) and `context`, the call option: see "OpenTelemetry" below. `duration` is what the
+  caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
 
-  | `[:stevedore, :job, :moved]` | `system_time`, `monotonic_time` | the same, and `why`: `:held` (had to wait for a worker), `:balance`, `:worker_died`, `:worker_killed`, `:wounded`, `:draining`, `:run_again`, `:isolated` |
-  | `[:stevedore, :job, :settled]` | `system_time`, `monotonic_time` | of a dead worker's job that had started: the same as `:start`, and `role` (`:culprit`, `:victim`, `:suspect`), `reason` (a `Stevedore.Error`) |
+  #{Events.docs(:job)}
 
-  `job` is the reference in `Stevedore.Job`; `worker` is `nil` if the job never got to one. `duration` is
-  what the caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
+  Not an event of its own: a job's start on a thread, which is `queue_time` before its end, and its progress.
 
   ## Workers
 
-  | event | measurements | metadata |
-  |---|---|---|
-  | `[:stevedore, :worker, :start]` | `system_time`, `monotonic_time` | `pool`, `worker`, `os_pid` |
-  | `[:stevedore, :worker, :ready]` | `duration` (of the boot), `monotonic_time` | the same, and `hello` (PROTOCOL §6) |
-  | `[:stevedore, :worker, :draining]`, `[:stevedore, :worker, :wounded]` | `system_time`, `monotonic_time`, `in_flight` | `pool`, `worker`, `os_pid` |
-  | `[:stevedore, :worker, :stop]` | `duration` (of its life), `monotonic_time`, `in_flight` (jobs that it took with it) | `pool`, `worker`, `os_pid`, `cause` (as in `Stevedore.stats/1`, or `:drained`), `reason` (the true one, such as `{:port_exited, 139}`), `crash` (what the black box says of it, or `nil`) |
+  The metadata *of a worker*: `pool`, `worker` (its process) and `os_pid`.
+
+  #{Events.docs(:worker)}
+
+  A worker program that cannot even be executed has neither start nor stop, only the pool's `:restart`.
 
   ## Pools
 
-  | event | measurements | metadata |
-  |---|---|---|
-  | `[:stevedore, :pool, :start]` | `system_time`, `monotonic_time`, `workers` | `pool` |
-  | `[:stevedore, :pool, :restart]` | `system_time`, `monotonic_time`, `delay_ms` until the next worker is started | `pool`, `cause` |
-  | `[:stevedore, :pool, :replace]` | `system_time`, `monotonic_time` | `pool`, `worker`, `why`: `:restart`, `:max_jobs`, `:max_age`, `:max_idle`, `:max_rss` |
-  | `[:stevedore, :pool, :circuit]` | `system_time`, `monotonic_time` | `pool`, `from`, `to` (`:closed`, `:open`, `:half_open`) |
-  | `[:stevedore, :pool, :quarantine]` | `system_time`, `monotonic_time`, `for_ms` | `pool`, `op`, `fingerprint` |
-  | `[:stevedore, :pool, :stop]` | `system_time`, `monotonic_time` | `pool`, `reason` |
+  #{Events.docs(:pool)}
+
+  A pool that cannot start has no event: its start returns the error.
+
+  ## OpenTelemetry
+
+  A call's option `:context` is in the metadata of all its events, also those that other processes emit. Without the option it
+  is OpenTelemetry's current context of the caller, if `:opentelemetry_api` was there when Stevedore was compiled. So a handler
+  can make a span for the job with the right parent, in whatever process it runs:
+
+      def handle([:stevedore, :job, end_event], measurements, metadata, _config) when end_event in [:stop, :exception] do
+        parent = metadata.context || %{}
+        tracer = :opentelemetry.get_tracer(:stevedore)
+        name = "stevedore " <> metadata.op
+        start = %{start_time: measurements.monotonic_time - measurements.duration, kind: :client, attributes: %{}}
+        span = :otel_tracer.start_span(parent, tracer, name, start)
+        if end_event == :exception, do: :otel_span.set_status(span, :error, Exception.message(metadata.reason))
+        :otel_span.end_span(span)
+      end
+
+  The guide on observability has it whole.
   """
 
   alias Stevedore.{Error, Job, Ticket}
+
+  @doc """
+  The names of all events: for `:telemetry.attach_many/4`.
+
+      iex> [:stevedore, :job, :stop] in Stevedore.Telemetry.events()
+      true
+  """
+  @spec events() :: [[atom, ...], ...]
+  def events, do: for({name, _measurements, _metadata} <- Events.all(), do: name)
+
+  @doc """
+  Logs events, one readable line each, with what they say as metadata of the log (`stevedore_pool`, `stevedore_op`,
+  `stevedore_error` and so on; see `Stevedore.Telemetry.Log`).
+
+      :ok = Stevedore.Telemetry.attach_default_logger(:info)
+      :ok = Stevedore.Telemetry.attach_default_logger(level: :debug, jobs: :all)
+
+  #{Log.docs()}
+
+  Attaching it again changes the options. Raises an `ArgumentError` for a wrong option, and a `RuntimeError` that says what to do
+  if Stevedore was compiled without `:telemetry`.
+  """
+  @spec attach_default_logger(Logger.level() | keyword) :: :ok
+  def attach_default_logger(options \\ []), do: Log.attach(options)
+
+  @doc "Takes back `attach_default_logger/1`."
+  @spec detach_default_logger() :: :ok | {:error, :not_found}
+  def detach_default_logger, do: Log.detach()
+
+  @doc """
+  Emits `[:stevedore, :pool, :stats]` for each pool of this VM: for a poller, such as
+
+      {:telemetry_poller, measurements: [{Stevedore.Telemetry, :measure, []}], period: 10_000}
+  """
+  @spec measure() :: :ok
+  def measure do
+    for pool <- Stevedore.pools(), {:ok, stats} <- [Stevedore.stats(pool)] do
+      execute([:pool, :stats], fn -> {Stevedore.Stats.sum_up(stats), %{pool: pool}} end)
+    end
+
+    :ok
+  end
 
   @doc false
   @spec job_start(Job.t()) :: :ok
@@ -72,6 +128,12 @@ defmodule Stevedore.Telemetry do
       failure = %{kind: :error, reason: error, stacktrace: []}
       {job_measurements(job, error.receipt), Map.merge(job_metadata(job), failure)}
     end)
+  end
+
+  @doc false
+  @spec job_cancel(Job.t(), :cancel | :abandon) :: :ok
+  def job_cancel(job, why) do
+    execute([:job, :cancel], fn -> {now(), Map.put(job_metadata(job), :why, why)} end)
   end
 
   @doc false
@@ -111,7 +173,12 @@ defmodule Stevedore.Telemetry do
   end
 
   @doc false
-  @spec worker_stop(integer, non_neg_integer, map) :: :ok
+  # Nobody knows what was in flight in a worker that was killed.
+  @spec worker_stop(integer, non_neg_integer | nil, map) :: :ok
+  def worker_stop(started_at, nil, metadata) do
+    execute([:worker, :stop], fn -> {since(started_at), metadata} end)
+  end
+
   def worker_stop(started_at, in_flight, metadata) do
     execute([:worker, :stop], fn ->
       {Map.put(since(started_at), :in_flight, in_flight), metadata}
@@ -139,6 +206,38 @@ defmodule Stevedore.Telemetry do
   end
 
   @doc false
+  @spec pool_replace_failed(atom, pid | nil, atom, String.t()) :: :ok
+  def pool_replace_failed(pool, worker, why, reason) do
+    execute([:pool, :replace_failed], fn ->
+      {now(), %{pool: pool, worker: worker, why: why, reason: reason}}
+    end)
+  end
+
+  @doc false
+  @spec pool_resize(atom, pos_integer) :: :ok
+  def pool_resize(pool, workers) do
+    execute([:pool, :resize], fn -> {Map.put(now(), :workers, workers), %{pool: pool}} end)
+  end
+
+  @doc false
+  @spec pool_drain(atom, non_neg_integer) :: :ok
+  def pool_drain(pool, timeout) do
+    execute([:pool, :drain], fn -> {Map.put(now(), :timeout_ms, timeout), %{pool: pool}} end)
+  end
+
+  @doc false
+  @spec pool_drained(atom) :: :ok
+  def pool_drained(pool), do: execute([:pool, :drained], fn -> {now(), %{pool: pool}} end)
+
+  @doc false
+  @spec pool_release(atom, String.t(), binary, :released | :expired) :: :ok
+  def pool_release(pool, op, fingerprint, why) do
+    execute([:pool, :release], fn ->
+      {now(), %{pool: pool, op: op, fingerprint: fingerprint, why: why}}
+    end)
+  end
+
+  @doc false
   @spec pool_circuit(atom, atom, atom) :: :ok
   def pool_circuit(pool, from, to) do
     execute([:pool, :circuit], fn -> {now(), %{pool: pool, from: from, to: to}} end)
@@ -159,7 +258,13 @@ defmodule Stevedore.Telemetry do
   end
 
   defp job_metadata(job) do
-    %{pool: job.pool, op: job.op, job: job.ref, worker: Map.get(job, :worker)}
+    %{
+      pool: job.pool,
+      op: job.op,
+      job: job.ref,
+      worker: Map.get(job, :worker),
+      context: job.context
+    }
   end
 
   defp job_measurements(job, nil), do: since(job.started_at)

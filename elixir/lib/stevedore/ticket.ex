@@ -4,7 +4,8 @@ defmodule Stevedore.Ticket do
   # run it again. It belongs to one process at a time (a worker, or the Dispatcher) and travels in messages.
   #
   # `ref` is an alias of the caller that one message spends: who sends it has settled the job, and whatever
-  # anybody sends later goes nowhere. `id` names the job on the wire, in the black box and in logs.
+  # anybody sends later goes nowhere. `id` names the job on the wire, in the black box and in logs. `context` is what
+  # the caller wants to find in the job's events.
 
   alias Stevedore.{Error, Protocol, Whereabouts}
 
@@ -20,7 +21,8 @@ defmodule Stevedore.Ticket do
     :start_by,
     :deadline
   ]
-  defstruct @enforce_keys ++ [:idempotent, :on_progress, :moved_at, cancelled: false, reruns: 0]
+  defstruct @enforce_keys ++
+              [:idempotent, :on_progress, :moved_at, :context, cancelled: false, reruns: 0]
 
   # The longest queue_timeout there is, in ms.
   @for_ever 2_147_483_647
@@ -42,6 +44,7 @@ defmodule Stevedore.Ticket do
           idempotent: boolean | nil,
           on_progress: nil | :caller | pid,
           moved_at: integer | nil,
+          context: term,
           cancelled: boolean,
           reruns: non_neg_integer
         }

@@ -14,7 +14,7 @@ defmodule Stevedore.Worker do
   # with that reason, and on its way out settles its jobs (ending.ex).
   #
   #   from callers and others   {:stevedore_call, ticket}, {:stevedore_cancel, id, ref}, {:stevedore_abandon, id, ref},
-  #                             {:stevedore_overdue, id, ms}, {:stevedore_malformed, bytes}
+  #                             {:stevedore_overdue, id, ms}, {:stevedore_malformed, bytes}, {:stevedore_stats, ref}
   #   from the Manager          :boot, {:retire, grace}, :replaced, :recycle_failed
   #   to callers                {ref, message}, an undecoded reply or progress; {ref, {:settled, error}}
 
@@ -23,8 +23,19 @@ defmodule Stevedore.Worker do
   require Logger
   require Stevedore.Worker.Boot
 
-  alias Stevedore.{Dispatch, Dispatcher, Error, Manager, Protocol, Roster, Search}
-  alias Stevedore.{Telemetry, Ticket}
+  alias Stevedore.{
+    Dispatch,
+    Dispatcher,
+    Error,
+    Manager,
+    Protocol,
+    Roster,
+    Search,
+    Tally,
+    Telemetry,
+    Ticket
+  }
+
   alias Stevedore.Worker.{Boot, Ending, InFlight, Intake, Wear}
 
   # ms after which a worker with more jobs than threads looks whether others are idle.
@@ -138,6 +149,8 @@ defmodule Stevedore.Worker do
   def handle_info({what, _id, _ref} = message, worker)
       when what in [:stevedore_cancel, :stevedore_abandon],
       do: find(message, worker)
+
+  def handle_info({:stevedore_stats, ref}, worker), do: {:noreply, ask_stats(worker, ref)}
 
   # Its caller has waited for all its limits, and a second: the process keeps none of them, and cannot be asked.
   # But a job that came from another worker has its limits from then.
@@ -263,11 +276,42 @@ defmodule Stevedore.Worker do
   @spec take_back(t, non_neg_integer | :all, atom) :: t
   def take_back(worker, :all, why), do: take_back(worker, @all, why)
 
-  def take_back(worker, count, why) do
+  def take_back(worker, count, why), do: control(worker, "take_back", count, why)
+
+  defp ask_stats(%{phase: :booting} = worker, ref) do
+    send(ref, {ref, nil})
+    worker
+  end
+
+  defp ask_stats(worker, ref), do: control(worker, "stats", nil, {:stats, ref})
+
+  # A call of the worker itself. What comes of it: answered/3.
+  defp control(worker, op, args, what) do
     {:ok, _ready, settings} = Roster.lookup(worker.pool)
     id = Roster.next_id(settings)
-    command(worker, Protocol.requests([Protocol.plain_call(id, "take_back", count)]))
-    %{worker | controls: Map.put(worker.controls, id, why)}
+    command(worker, Protocol.requests([Protocol.plain_call(id, op, args)]))
+    %{worker | controls: Map.put(worker.controls, id, what)}
+  end
+
+  defp answered({:ok, %{"jobs" => jobs} = native, _receipt}, {:stats, ref}, worker) do
+    jobs = for job <- jobs, do: running(job, worker.in_flight)
+    in_flight = InFlight.size(worker.in_flight)
+    send(ref, {ref, %{native: native, jobs: jobs, in_flight: in_flight}})
+    {:ok, worker}
+  end
+
+  defp answered(_refused, {:stats, ref}, worker) do
+    send(ref, {ref, nil})
+    {:ok, worker}
+  end
+
+  defp answered(reply, why, worker), do: taken_back(reply, why, worker)
+
+  defp running(%{"id" => id} = job, in_flight) do
+    caller =
+      with {:ok, ticket} <- InFlight.fetch(in_flight, id), do: ticket.owner, else: (_ -> nil)
+
+    %{id: id, op: job["op"], ran_ms: job["ran_ms"], stuck: job["stuck"], caller: caller}
   end
 
   defp taken_back({:ok, ids, _receipt}, why, worker) when is_list(ids) do
@@ -332,6 +376,7 @@ defmodule Stevedore.Worker do
 
   defp caller_died(ticket, worker) do
     error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: ticket.pool}
+    :ok = Tally.count_error(Roster.tally(worker.pool), error.kind)
     Telemetry.job_exception(ticket, %{error | worker: self()})
     abandon(ticket, worker)
   end
@@ -414,8 +459,8 @@ defmodule Stevedore.Worker do
       {nil, _controls} ->
         {:stop, {:unknown_id, id}}
 
-      {why, controls} ->
-        taken_back(Protocol.decode_reply(message), why, %{worker | controls: controls})
+      {what, controls} ->
+        answered(Protocol.decode_reply(message), what, %{worker | controls: controls})
     end
   end
 

@@ -161,7 +161,7 @@ defmodule Stevedore.SettleTest do
       pool = start_fault_pool!(threads: 4)
       [{pid, os_pid}] = workers(pool)
       forward_events(pool, [[:job, :moved], [:worker, :ready], [:worker, :stop]])
-      jobs = for _ <- 1..4, do: start_running!(pool, "sleep", %{ms: 300})
+      jobs = for _ <- 1..4, do: start_running!(pool, "sleep", %{ms: 1_000})
       kill!(os_pid)
       for job <- jobs, do: assert({:ok, nil} = Stevedore.await(job))
       for _ <- 1..4, do: assert_received({:event, [:job, :moved], _, %{why: :isolated}})
@@ -313,7 +313,7 @@ defmodule Stevedore.SettleTest do
 
     test "a job that was to run again there is run again elsewhere" do
       {pool, [job, neighbour], host} = run_again_behind_another!()
-      eventually(fn -> System.monotonic_time() > job.started_at + native(50) end)
+      eventually(fn -> System.monotonic_time() > job.started_at + native(500) end)
       Process.exit(host, :kill)
       :ok = :sys.resume(Module.concat(pool, Manager))
       # Its queue_timeout is over, but it has started before.
@@ -338,7 +338,7 @@ defmodule Stevedore.SettleTest do
   defp run_again_behind_another! do
     pool = start_fault_pool!(workers: 2, threads: 1)
     [neighbour] = occupy!(pool, 1)
-    job = start_running!(pool, "sleep", %{ms: 500}, queue_timeout: 50)
+    job = start_running!(pool, "sleep", %{ms: 2_000}, queue_timeout: 500)
     {os_pids, [host]} = Enum.split_with(workers(pool), fn {pid, _} -> pid == job.worker end)
     :ok = :sys.suspend(Module.concat(pool, Manager))
     forward_events(pool, [[:job, :moved]])

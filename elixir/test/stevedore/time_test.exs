@@ -37,9 +37,9 @@ defmodule Stevedore.TimeTest do
       pool = start_fault_pool!(threads: 3)
       [{pid, os_pid}] = workers(pool)
       events(pool)
-      neighbour = start_running!(pool, "sleep", %{ms: 800})
+      neighbour = start_running!(pool, "sleep", %{ms: 3_000})
       hanging = start_running!(pool, "fault.hang", %{}, timeout: 100, kill_after: 100)
-      [stopping] = occupy!(pool, 1, timeout: 700)
+      [stopping] = occupy!(pool, 1, timeout: 2_500)
       waiting = Stevedore.async(pool, "fault.alloc", %{bytes: 1}, priority: 9)
 
       assert {:error, %Error{kind: :timed_out}} = Stevedore.await(hanging)

@@ -11,7 +11,7 @@ defmodule Stevedore.Manager.Crew do
   def start_worker(slot, manager) do
     manager = set_circuit(manager, Circuit.probe(manager.circuit))
     pid = WorkerSupervisor.start_worker(manager.options)
-    watch(pid, %Member{slot: slot, options: manager.options}, manager)
+    watch(pid, Member.new(slot, manager.options), manager)
   end
 
   @doc "Changes the circuit, and tells of it."
@@ -110,10 +110,11 @@ defmodule Stevedore.Manager.Crew do
     remember(%{manager | options: options})
   end
 
-  @doc "Keeps options and size for the next Manager, if this one crashes."
+  @doc "Keeps options, size and the deaths for the next Manager, if this one crashes."
   @spec remember(Manager.t()) :: Manager.t()
   def remember(manager) do
-    :ok = Roster.remember(manager.options.name, {manager.options, manager.size})
+    kept = {manager.options, manager.size, manager.obituaries}
+    :ok = Roster.remember(manager.options.name, kept)
     manager
   end
 end

@@ -45,6 +45,12 @@ defmodule Stevedore.Manager.Inquest do
     %{inquest | alive: Map.put(inquest.alive, pid, {os_pid, path, file})}
   end
 
+  @doc "The process of a worker that has been ready; `nil` if it is not known."
+  @spec os_pid(t, pid) :: pos_integer | nil
+  def os_pid(inquest, pid) do
+    with %{^pid => {os_pid, _path, _file}} <- inquest.alive, do: os_pid, else: (_ -> nil)
+  end
+
   @doc "The worker has settled its jobs itself."
   @spec leave(t, pid) :: t
   def leave(inquest, pid) do

@@ -37,7 +37,7 @@ defmodule Stevedore.Manager.Replacing do
         spare = WorkerSupervisor.start_worker(options)
         Telemetry.pool_replace(options.name, old, change.why)
         change = %{change | queue: queue, old: old, spare: spare}
-        member = %Member{slot: slot, options: options, spare: true}
+        member = Member.new(slot, options, spare: true)
         Crew.watch(spare, member, %{manager | change: change})
 
       _gone ->
@@ -97,6 +97,7 @@ defmodule Stevedore.Manager.Replacing do
       domain: [:stevedore]
     )
 
+    Telemetry.pool_replace_failed(manager.options.name, change.old, change.why, text)
     if change.old, do: Worker.recycle_failed(change.old)
     manager = if member.spare, do: manager, else: Crew.ensure_size(manager)
     continue(%{manager | change: Change.fail(change, text, manager.options)})

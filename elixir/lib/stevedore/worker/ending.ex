@@ -18,6 +18,7 @@ defmodule Stevedore.Worker.Ending do
     Ticket
   }
 
+  alias Stevedore.Manager.Obituaries
   alias Stevedore.{Worker, Worker.Host, Worker.InFlight, Worker.Settlement}
 
   # Beyond the half second in which a worker ends by itself what did not stop (PROTOCOL §4.3).
@@ -218,21 +219,21 @@ defmodule Stevedore.Worker.Ending do
     end
   end
 
-  # A failed start says more by its reason; one that is alone is not the Manager's.
+  # A failed start says more by its reason.
   defp tell_manager(_facts, _started, %{phase: :booting}), do: :ok
 
-  defp tell_manager(facts, started, %{alone: nil} = worker) do
+  defp tell_manager(facts, started, worker) do
     cause = word(worker, facts)
 
-    Manager.worker_ended(worker.pool, self(), %{
+    Manager.worker_ended(worker.pool, %{
       cause: cause,
       text: describe(cause, facts),
       taken: worker.in_flight.taken,
-      started: Enum.map(started, & &1.id)
+      started: Enum.map(started, & &1.id),
+      os_pid: worker.os_pid,
+      crash: Obituaries.crash(facts.box && facts.box.crash)
     })
   end
-
-  defp tell_manager(_facts, _started, _worker), do: :ok
 
   defp report(facts, worker) do
     _ = File.rm(worker.black_box_path)

@@ -129,7 +129,7 @@ defmodule Stevedore.Worker.Settlement do
     %{
       "reason" => describe(facts),
       "signal" => crash.signal,
-      "address" => crash.signal && "0x" <> String.downcase(Integer.to_string(crash.address, 16)),
+      "address" => BlackBox.address_text(crash),
       "backtrace" => Enum.map(crash.frames, &BlackBox.frame_text/1),
       "ran_us" => crash.ran_us
     }
@@ -174,7 +174,8 @@ defmodule Stevedore.Worker.Settlement do
   def cause(%{box: %{crash: %{signal: nil}}}), do: :exit
   def cause(%{box: %{crash: %{}}}), do: :crash
   def cause(%{oom: true}), do: :oom
-  def cause(%{cause: {:planned, why}}), do: why
+  def cause(%{cause: {:planned, why}}) when is_atom(why), do: why
+  def cause(%{cause: {:planned, _bug}}), do: :worker_process
   def cause(%{cause: {:port_exited, status}}) when status == 128 + 9, do: :kill
   def cause(%{cause: {:port_exited, status}}) when status > 128, do: :signal
   def cause(%{cause: {:port_exited, _status}}), do: :exit
