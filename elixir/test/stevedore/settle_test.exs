@@ -21,11 +21,6 @@ defmodule Stevedore.SettleTest do
   defp queue(pool, count),
     do: for(n <- 1..count, do: Stevedore.async(pool, "fault.alloc", %{bytes: n}))
 
-  defp queued(pool) do
-    {:ok, %{workers: workers}} = Stevedore.stats(pool)
-    Enum.sum(for %{native: %{"queued" => queued}} <- workers, do: queued)
-  end
-
   # Its result may have been on the way when the worker died.
   defp assert_ended(gate) do
     assert {:error, %Error{kind: kind, details: details}} = Stevedore.await(gate)

@@ -34,7 +34,7 @@ defmodule Stevedore.TimeTest do
     end
 
     test "its neighbours finish, what waited moves, and another serves before it is gone" do
-      pool = start_fault_pool!(threads: 3)
+      pool = start_fault_pool!(threads: 3, drain_timeout: 10_000)
       [{pid, os_pid}] = workers(pool)
       events(pool)
       neighbour = start_running!(pool, "sleep", %{ms: 3_000})

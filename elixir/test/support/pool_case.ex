@@ -64,6 +64,12 @@ defmodule Stevedore.PoolCase do
     for %{native: %{"jobs" => jobs}} <- workers, %{"id" => id} <- jobs, do: id
   end
 
+  @doc "How many jobs wait in the workers' own queues."
+  def queued(pool) do
+    {:ok, %{workers: workers}} = Stevedore.stats(pool)
+    Enum.sum(for %{native: %{"queued" => queued}} <- workers, do: queued)
+  end
+
   @doc "Waits until it is so; for what no message tells."
   def eventually(fun, tries \\ 2_000) do
     cond do
