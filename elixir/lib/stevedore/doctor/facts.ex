@@ -50,7 +50,7 @@ defmodule Stevedore.Doctor.Facts do
   defp plugin_ops(path, plugin) do
     with {:ok, hello} <- hello(path, ["--plugin", plugin]) do
       case for(
-             %{"plugin" => name, "name" => op} <- hello["ops"],
+             %{"plugin" => name, "name" => op} <- hello["ops"] || [],
              name in plugin_names(hello),
              do: op
            ) do
@@ -60,7 +60,7 @@ defmodule Stevedore.Doctor.Facts do
     end
   end
 
-  defp plugin_names(hello), do: for(%{"name" => name} <- hello["plugins"], do: name)
+  defp plugin_names(hello), do: for(%{"name" => name} <- hello["plugins"] || [], do: name)
 
   @doc "What a worker program answers to hello, started by this VM with these arguments."
   @spec hello(Path.t(), [String.t()]) :: {:ok, map} | {:error, String.t()}
