@@ -52,8 +52,7 @@ defmodule Stevedore.Top.Terminal do
     receive do
       {^port, {:data, {:eol, size}}} ->
         [rows, columns] = size |> String.split() |> Enum.map(&String.to_integer/1)
-        # A terminal that does not know its size says 0.
-        {:ok, %{terminal | width: max(columns, 20), height: max(rows, 5)}}
+        {:ok, %{terminal | width: known(columns, 80), height: known(rows, 24)}}
 
       {^port, {:exit_status, _status}} ->
         :none
@@ -61,6 +60,10 @@ defmodule Stevedore.Top.Terminal do
       @answer_within -> :none
     end
   end
+
+  # Some terminals do not know their size.
+  defp known(0, default), do: default
+  defp known(size, _default), do: max(size, 5)
 
   @doc "With its size as it is now: it may have changed."
   @spec resized(t) :: t
