@@ -83,16 +83,13 @@ defmodule Stevedore.Top.View do
      "q quit   p pause   s sort: #{view.order}   + - every #{Text.duration(view.interval * 1000)}"}
   end
 
-  # Each part has a heading; those that are too long are cut, the shortest ones last.
-  defp share(parts, room) do
+  # The pools come first, with up to half of the room; the other parts share the rest, and those that are too long are cut.
+  defp share([pools | parts], room) do
     parts = Enum.reject(parts, fn [_heading | rows] -> rows == [] end)
-    blanks = max(0, length(parts) - 1)
-    rooms = divide(Enum.map(parts, &length/1), room - blanks)
-
-    parts
-    |> Enum.zip_with(rooms, &cut/2)
-    |> Enum.reject(&(&1 == []))
-    |> Enum.intersperse([{:plain, ""}])
+    pools = cut(pools, max(2, div(room, 2)))
+    rooms = divide(Enum.map(parts, &length/1), room - length(pools) - length(parts))
+    parts = parts |> Enum.zip_with(rooms, &cut/2) |> Enum.reject(&(&1 == []))
+    Enum.intersperse([pools | parts], [{:plain, ""}])
   end
 
   defp divide(sizes, room) do
@@ -121,34 +118,41 @@ defmodule Stevedore.Top.View do
 
   ## Parts
 
+  # Heading, width (negative: to the left), and whether it is there in a terminal that is not wide. The first is the pool.
+
   @pool_columns [
-    {"POOL", -24},
-    {"STATE", -8},
-    {"WORKERS", 7},
-    {"THREADS", 7},
-    {"RUN", 5},
-    {"QUEUE", 6},
-    {"WAIT", 5},
-    {"JOBS/S", 7},
-    {"ERR/S", 6},
-    {"P50", 8},
-    {"P99", 8},
-    {"WAITED", 8},
-    {"DEATHS", 6},
-    {"QUAR", 4}
+    {"POOL", :name, :always},
+    {"STATE", -8, :always},
+    {"WORKERS", 7, :always},
+    {"THREADS", 7, :wide},
+    {"RUN", 4, :always},
+    {"QUEUE", 5, :always},
+    {"WAIT", 4, :always},
+    {"JOBS/S", 6, :always},
+    {"ERR/S", 5, :always},
+    {"P50", 7, :wide},
+    {"P99", 7, :always},
+    {"WAITED", 7, :wide},
+    {"DEATHS", 6, :always},
+    {"QUAR", 4, :wide}
   ]
 
   defp pools(view) do
     rates = Sample.rates(view.before, view.now)
 
     [
-      row(:head, headings(@pool_columns), @pool_columns)
-      | for(pool <- view.now.pools, do: pool(pool, rates[pool.name]))
+      row(:head, headings(@pool_columns), @pool_columns, view)
+      | for(pool <- view.now.pools, do: pool(pool, rates[pool.name], view))
     ]
   end
 
-  defp pool(pool, rate) do
-    row(if(state(pool) == "ok", do: :plain, else: :bad), pool_cells(pool, rate), @pool_columns)
+  defp pool(pool, rate, view) do
+    row(
+      if(state(pool) == "ok", do: :plain, else: :bad),
+      pool_cells(pool, rate),
+      @pool_columns,
+      view
+    )
   end
 
   defp pool_cells(pool, rate) do
@@ -181,25 +185,25 @@ defmodule Stevedore.Top.View do
   end
 
   @worker_columns [
-    {"WORKER", -24},
-    {"SLOT", 4},
-    {"OS PID", 8},
-    {"STATE", -9},
-    {"JOBS", 6},
-    {"RUN", 5},
-    {"QUEUE", 6},
-    {"UP", 8},
-    {"MAX RSS", 9},
-    {"IN", 9},
-    {"OUT", 9}
+    {"WORKER", :name, :always},
+    {"SLOT", 4, :always},
+    {"OS PID", 7, :always},
+    {"STATE", -8, :always},
+    {"JOBS", 5, :always},
+    {"RUN", 4, :always},
+    {"QUEUE", 5, :always},
+    {"UP", 7, :always},
+    {"MAX RSS", 9, :always},
+    {"IN", 9, :wide},
+    {"OUT", 9, :wide}
   ]
 
   defp workers(view) do
     workers = for pool <- view.now.pools, worker <- pool.workers, do: {pool.name, worker}
 
     [
-      row(:head, headings(@worker_columns), @worker_columns)
-      | workers |> Enum.sort_by(&worker_order(view.order, &1)) |> Enum.map(&worker/1)
+      row(:head, headings(@worker_columns), @worker_columns, view)
+      | workers |> Enum.sort_by(&worker_order(view.order, &1)) |> Enum.map(&worker(&1, view))
     ]
   end
 
@@ -211,7 +215,7 @@ defmodule Stevedore.Top.View do
   defp native(%{native: nil}, _key), do: 0
   defp native(%{native: native}, key), do: native[key]
 
-  defp worker({pool, worker}) do
+  defp worker({pool, worker}, view) do
     cells = [
       name(pool),
       worker.slot,
@@ -221,7 +225,7 @@ defmodule Stevedore.Top.View do
     ]
 
     style = if worker.state == :wounded, do: :bad, else: :plain
-    row(style, cells ++ native_cells(worker.native), @worker_columns)
+    row(style, cells ++ native_cells(worker.native), @worker_columns, view)
   end
 
   defp native_cells(nil), do: List.duplicate("-", 6)
@@ -238,12 +242,12 @@ defmodule Stevedore.Top.View do
   end
 
   @job_columns [
-    {"JOB", -24},
-    {"OS PID", 8},
-    {"ID", 10},
-    {"RUNS FOR", 9},
-    {"OP", -28},
-    {"CALLER", -18}
+    {"JOB", :name, :always},
+    {"OS PID", 7, :always},
+    {"ID", 10, :wide},
+    {"RUNS FOR", 8, :always},
+    {"OP", -36, :always},
+    {"CALLER", -18, :wide}
   ]
 
   defp jobs(view) do
@@ -254,38 +258,50 @@ defmodule Stevedore.Top.View do
           do: {pool.name, worker, job}
 
     [
-      row(:head, headings(@job_columns), @job_columns)
-      | jobs |> Enum.sort_by(&job_order(view.order, &1)) |> Enum.map(&job/1)
+      row(:head, headings(@job_columns), @job_columns, view)
+      | jobs |> Enum.sort_by(&job_order(view.order, &1)) |> Enum.map(&job(&1, view))
     ]
   end
 
   defp job_order(:pool, {pool, _worker, job}), do: {pool, job.op, -job.ran_ms}
   defp job_order(_other, {_pool, _worker, job}), do: -job.ran_ms
 
-  defp job({pool, worker, job}) do
+  defp job({pool, worker, job}, view) do
     caller = if job.caller, do: inspect(job.caller), else: "-"
     op = if job.stuck, do: "#{job.op} (STUCK)", else: job.op
     style = if job.stuck, do: :bad, else: :plain
     cells = [name(pool), worker.os_pid, job.id, Text.duration(job.ran_ms * 1000), op, caller]
-    row(style, cells, @job_columns)
+    row(style, cells, @job_columns, view)
   end
 
-  @death_columns [{"DEATH", -24}, {"OS PID", 8}, {"AGO", 8}, {"CAUSE", -14}, {"WHAT", -400}]
+  @death_columns [
+    {"DEATH", :name, :always},
+    {"OS PID", 7, :wide},
+    {"AGO", 7, :always},
+    {"CAUSE", -14, :always},
+    {"WHAT", -400, :always}
+  ]
 
   defp deaths(view) do
     deaths = for pool <- view.now.pools, death <- pool.recent_deaths, do: {pool.name, death}
 
     [
-      row(:head, headings(@death_columns), @death_columns)
+      row(:head, headings(@death_columns), @death_columns, view)
       | deaths
         |> Enum.sort_by(fn {_pool, death} -> -death.at end)
-        |> Enum.map(&death(&1, view.now.at))
+        |> Enum.map(&death(&1, view))
     ]
   end
 
-  defp death({pool, death}, now) do
-    ago = Text.duration(max(0, now - death.at) * 1000)
-    row(:plain, [name(pool), death.os_pid || "-", ago, death.cause, death.text], @death_columns)
+  defp death({pool, death}, view) do
+    ago = Text.duration(max(0, view.now.at - death.at) * 1000)
+
+    row(
+      :plain,
+      [name(pool), death.os_pid || "-", ago, death.cause, death.text],
+      @death_columns,
+      view
+    )
   end
 
   ## Without a terminal
@@ -308,7 +324,7 @@ defmodule Stevedore.Top.View do
     @pool_columns
     |> Enum.zip(pool_cells(pool, rate))
     |> tl()
-    |> Enum.map_join(" ", fn {{heading, _width}, cell} ->
+    |> Enum.map_join(" ", fn {{heading, _width, _there}, cell} ->
       "#{String.downcase(heading)}=#{String.replace(cell, " ", "")}"
     end)
     |> then(&"#{name(pool.name)} #{&1}")
@@ -328,24 +344,45 @@ defmodule Stevedore.Top.View do
 
   ## Text
 
-  defp headings(columns), do: for({heading, _width} <- columns, do: heading)
+  defp headings(columns), do: for({heading, _width, _there} <- columns, do: heading)
 
-  defp row(style, cells, columns) do
-    text = Enum.zip_with(cells, columns, &cell/2) |> Enum.join("  ") |> String.trim_trailing()
-    {style, text}
+  defp row(style, cells, columns, view) do
+    text =
+      Enum.zip(cells, columns)
+      |> Enum.reject(fn {_cell, {_heading, _width, there}} ->
+        there == :wide and not wide?(view)
+      end)
+      |> Enum.map_join(if(wide?(view), do: "  ", else: " "), fn {cell, {_heading, width, _there}} ->
+        pad(to_string(cell), width, view)
+      end)
+
+    {style, String.trim_trailing(text)}
   end
 
-  # Negative widths: to the left.
-  defp cell(value, {_heading, width}) when width < 0 do
-    value |> to_string() |> clean() |> clip(-width) |> String.pad_trailing(min(-width, 40))
+  defp wide?(view), do: view.width >= 120
+
+  defp pad(text, :name, view), do: pad(text, -name_width(view), view)
+
+  defp pad(text, width, _view) when width < 0 do
+    text |> clean() |> clip(-width) |> String.pad_trailing(min(-width, 40))
   end
 
-  defp cell(value, {_heading, width}),
-    do: value |> to_string() |> clip(width) |> String.pad_leading(width)
+  defp pad(text, width, _view), do: text |> clip(width) |> String.pad_leading(width)
+
+  # As long as the longest name, if there is room.
+  defp name_width(view) do
+    longest = view.now.pools |> Enum.map(&String.length(name(&1.name))) |> Enum.max(fn -> 0 end)
+    longest |> max(6) |> min(if(wide?(view), do: 40, else: 16))
+  end
 
   defp name(pool), do: pool |> inspect() |> String.trim_leading(":")
 
-  defp clean(text), do: text |> String.replace_invalid() |> String.replace(~r/[^[:print:]]/u, "?")
+  # Every character has one column then: those of more begin at U+1100.
+  defp clean(text) do
+    text
+    |> String.replace_invalid()
+    |> String.replace(~r/[^[:print:]]|[\x{1100}-\x{1FFF}\x{2E80}-\x{10FFFF}]/u, "?")
+  end
 
   defp clip(text, width) do
     if String.length(text) <= width,
