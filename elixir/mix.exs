@@ -29,7 +29,10 @@ defmodule Stevedore.MixProject do
     telemetry: "~> 1.0",
     telemetry_metrics: "~> 1.0",
     opentelemetry_api: "~> 1.4",
-    oban: "~> 2.19"
+    oban: "~> 2.19",
+    prom_ex: "~> 1.11",
+    phoenix_live_dashboard: "~> 0.8",
+    phoenix_live_view: "~> 1.0"
   ]
 
   # STEVEDORE_DEPS: unset, ordinary Hex dependencies; `none`, nothing at all; a directory, the source checkouts
@@ -56,7 +59,7 @@ defmodule Stevedore.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{},
-      files: ~w(lib c_src mix.exs .formatter.exs README.md)
+      files: ~w(lib priv/grafana c_src mix.exs .formatter.exs README.md)
     ]
   end
 

@@ -4,7 +4,9 @@ ExUnit.after_suite(fn _results -> Stevedore.Fixture.remove_all() end)
 # Their files compile to nothing without the library.
 for {module, what} <- [
       {Telemetry.Metrics, "telemetry_metrics"},
-      {:otel_batch_processor, "opentelemetry and opentelemetry_api"}
+      {:otel_batch_processor, "opentelemetry and opentelemetry_api"},
+      {PromEx, "prom_ex"},
+      {Phoenix.LiveDashboard.Router, "phoenix_live_dashboard"}
     ],
     not Code.ensure_loaded?(module),
     do:

@@ -57,6 +57,10 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
         count([:job, :moved],
           tags: [:pool, :why],
           description: "jobs that changed their worker"
+        ),
+        count([:job, :settled],
+          tags: [:pool, :op, :role],
+          description: "jobs that had started when their worker died, and are not run again"
         )
       ] ++
         for {time, doc} <- [
@@ -107,9 +111,21 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
         count([:worker, :stop],
           tags: [:pool, :cause],
           description: "workers that have ended, by cause; `drained` is as planned"
+        ),
+        counter("stevedore.worker.crash.count",
+          event_name: [:stevedore, :worker, :stop],
+          measurement: :duration,
+          keep: &match?(%{crash: %{}}, &1),
+          tags: [:pool, :op, :signal],
+          tag_values: &crash/1,
+          description: "workers that have died of a crash, by the op that did it and how"
         )
       ]
     end
+
+    # By no job's doing; by `exit`.
+    defp crash(%{crash: crash} = metadata),
+      do: Map.merge(metadata, %{op: crash.op || "(none)", signal: crash.signal || "(exit)"})
 
     defp pools do
       [
