@@ -117,7 +117,8 @@ static void slot_follows_its_job(void **state) {
     black_box_add(&chain, other);
     black_box_flushed(chain);
     assert_true(slot_word(slot) == word(5, SLOT_FLUSHED));
-    assert_true(slot_word(other) == word(6, SLOT_FLUSHED));
+    assert_true(slot_word(other) ==
+                word(6, SLOT_FREE)); /* it never ran: that it was answered means nothing */
     slot = black_box_take(7);
     assert_int_equal(u32(28), 3); /* a new one: what was flushed stays to be read */
     assert_true(slot_word(slot) == word(7, SLOT_WAITING));

@@ -204,11 +204,12 @@ void black_box_add(uint32_t *chain, uint32_t slot) {
     *chain = slot;
 }
 
+/* A host that does not get the reply of a job that never ran need not know that there was one. */
 void black_box_flushed(uint32_t chain) {
     while (chain != BLACK_BOX_NONE) {
         uint32_t slot = chain;
         uint64_t word = atomic_load_explicit(&box.slots[slot], memory_order_relaxed);
-        black_box_set(slot, (uint32_t)word, SLOT_FLUSHED);
+        black_box_set(slot, (uint32_t)word, word >> 32 == SLOT_WAITING ? SLOT_FREE : SLOT_FLUSHED);
         chain = box.next[slot];
         add_free(slot);
     }

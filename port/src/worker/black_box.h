@@ -53,8 +53,9 @@ enum slot_state {
     SLOT_FREE,     /* whatever the id: nothing that ran */
     SLOT_WAITING,  /* no instruction of the op was executed */
     SLOT_RUNNING,  /* the op was called */
-    SLOT_FINISHED, /* the op has returned; its reply is not completely written */
-    SLOT_FLUSHED,  /* its reply is completely written; the slot may go to another job, some time */
+    SLOT_FINISHED, /* the op has returned */
+    SLOT_FLUSHED,  /* the same, and its reply is completely written; the slot may go to another job, some time
+                    */
 };
 
 enum crash_state {
