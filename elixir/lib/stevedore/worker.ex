@@ -25,7 +25,6 @@ defmodule Stevedore.Worker do
 
   alias Stevedore.{
     Dispatch,
-    Dispatcher,
     Error,
     Manager,
     Protocol,
@@ -36,15 +35,13 @@ defmodule Stevedore.Worker do
     Ticket
   }
 
-  alias Stevedore.Worker.{Boot, Ending, InFlight, Intake, Wear}
+  alias Stevedore.Worker.{Boot, Controls, Delivery, Ending, InFlight, Intake, Wear, Wound}
 
   # ms after which a worker with more jobs than threads looks whether others are idle.
   @balance_after 2
 
-  # ms until a job is looked for again in a worker that boots.
+  # ms until a job is looked for again that is on its way here.
   @find_after 5
-
-  @all 0x7FFFFFFF
 
   @enforce_keys [:options, :pool]
   defstruct [
@@ -150,7 +147,8 @@ defmodule Stevedore.Worker do
       when what in [:stevedore_cancel, :stevedore_abandon],
       do: find(message, worker)
 
-  def handle_info({:stevedore_stats, ref}, worker), do: {:noreply, ask_stats(worker, ref)}
+  def handle_info({:stevedore_stats, ref}, worker),
+    do: {:noreply, Controls.ask_stats(worker, ref)}
 
   # Its caller has waited for all its limits, and a second: the process keeps none of them, and cannot be asked.
   # But a job that came from another worker has its limits from then.
@@ -221,16 +219,12 @@ defmodule Stevedore.Worker do
   ## Calls
 
   # What is in flight has changed: tell callers, and see whether there is something to do about it.
-  defp after_change(%{phase: :ready, load: {loads, place}} = worker) do
-    size = InFlight.size(worker.in_flight)
-    :ok = :atomics.put(loads, place, size)
+  defp after_change(%{phase: :ready, load: {_loads, _place}} = worker) do
+    :ok = publish_load(worker)
 
-    if size > worker.threads and not worker.balancing do
-      _timer = Process.send_after(self(), :balance, @balance_after)
-      {:noreply, %{worker | balancing: true}}
-    else
-      {:noreply, worker}
-    end
+    if InFlight.size(worker.in_flight) > worker.threads and not worker.balancing,
+      do: {:noreply, balance_later(worker)},
+      else: {:noreply, worker}
   end
 
   defp after_change(%{phase: :ready, alone: %Ticket{}} = worker) do
@@ -242,15 +236,19 @@ defmodule Stevedore.Worker do
   end
 
   defp after_change(%{phase: :wounded} = worker) do
-    %{tickets: tickets} = worker.in_flight
-    neighbours = Enum.count(tickets, fn {id, _ticket} -> id not in worker.stuck end)
-
-    if neighbours == 0 and (worker.replaced or worker.alone != nil),
+    if Wound.alone?(worker) and (worker.replaced or worker.alone != nil),
       do: stop({:planned, :stuck_job}, worker),
       else: {:noreply, worker}
   end
 
   defp after_change(worker), do: {:noreply, worker}
+
+  @doc "Tells callers how much it has in flight, if it serves them."
+  @spec publish_load(t) :: :ok
+  def publish_load(%{load: nil}), do: :ok
+
+  def publish_load(%{load: {loads, place}} = worker),
+    do: :atomics.put(loads, place, InFlight.size(worker.in_flight))
 
   # Jobs that wait here while threads elsewhere have nothing to do are taken back and handed over. Looked for
   # by the worker that has too many, every few ms as long as it has: that costs nothing while all is well.
@@ -260,8 +258,8 @@ defmodule Stevedore.Worker do
 
     cond do
       waiting <= 0 -> worker
-      elsewhere == 0 or worker.controls != %{} -> balance_later(worker)
-      true -> worker |> take_back(min(waiting, elsewhere), :balance) |> balance_later()
+      elsewhere == 0 or Controls.taking_back?(worker) -> balance_later(worker)
+      true -> worker |> Controls.take_back(min(waiting, elsewhere), :balance) |> balance_later()
     end
   end
 
@@ -271,72 +269,6 @@ defmodule Stevedore.Worker do
     _timer = Process.send_after(self(), :balance, @balance_after)
     %{worker | balancing: true}
   end
-
-  @doc "Asks the process for jobs that have not started (PROTOCOL §6); they move on when it answers."
-  @spec take_back(t, non_neg_integer | :all, atom) :: t
-  def take_back(worker, :all, why), do: take_back(worker, @all, why)
-
-  def take_back(worker, count, why), do: control(worker, "take_back", count, why)
-
-  defp ask_stats(%{phase: :booting} = worker, ref) do
-    send(ref, {ref, nil})
-    worker
-  end
-
-  defp ask_stats(worker, ref), do: control(worker, "stats", nil, {:stats, ref})
-
-  # A call of the worker itself. What comes of it: answered/3.
-  defp control(worker, op, args, what) do
-    {:ok, _ready, settings} = Roster.lookup(worker.pool)
-    id = Roster.next_id(settings)
-    command(worker, Protocol.requests([Protocol.plain_call(id, op, args)]))
-    %{worker | controls: Map.put(worker.controls, id, what)}
-  end
-
-  defp answered({:ok, %{"jobs" => jobs} = native, _receipt}, {:stats, ref}, worker) do
-    jobs = for job <- jobs, do: running(job, worker.in_flight)
-    in_flight = InFlight.size(worker.in_flight)
-    send(ref, {ref, %{native: native, jobs: jobs, in_flight: in_flight}})
-    {:ok, worker}
-  end
-
-  defp answered(_refused, {:stats, ref}, worker) do
-    send(ref, {ref, nil})
-    {:ok, worker}
-  end
-
-  defp answered(reply, why, worker), do: taken_back(reply, why, worker)
-
-  defp running(%{"id" => id} = job, in_flight) do
-    caller =
-      with {:ok, ticket} <- InFlight.fetch(in_flight, id), do: ticket.owner, else: (_ -> nil)
-
-    %{id: id, op: job["op"], ran_ms: job["ran_ms"], stuck: job["stuck"], caller: caller}
-  end
-
-  defp taken_back({:ok, ids, _receipt}, why, worker) when is_list(ids) do
-    {tickets, in_flight} =
-      Enum.flat_map_reduce(ids, worker.in_flight, fn id, in_flight ->
-        case InFlight.take(in_flight, id) do
-          {ticket, in_flight} -> {[ticket], in_flight}
-          :error -> {[], in_flight}
-        end
-      end)
-
-    worker = %{worker | in_flight: in_flight}
-    {:noreply, worker} = publish(worker)
-    :ok = Dispatch.move(tickets, why)
-    # An answer has room for so many.
-    if tickets == [] or worker.phase == :ready,
-      do: {:ok, worker},
-      else: {:ok, take_back(worker, :all, why)}
-  end
-
-  defp taken_back(_other, _why, worker), do: {:ok, worker}
-
-  # So that what is handed over does not come back.
-  defp publish(%{phase: :ready} = worker), do: after_change(worker)
-  defp publish(worker), do: {:noreply, worker}
 
   defp ask_for_replacement(why, worker) do
     Manager.recycle(worker.pool, self(), why)
@@ -403,42 +335,8 @@ defmodule Stevedore.Worker do
   defp receive_all(messages, %{phase: :booting} = worker), do: receive_each(messages, worker)
 
   defp receive_all(messages, worker) do
-    {rest, in_flight} = deliver(messages, worker.in_flight)
+    {rest, in_flight} = Delivery.replies(messages, worker.in_flight)
     receive_each(rest, %{worker | in_flight: in_flight})
-  end
-
-  # Up to the first message that is something else.
-  defp deliver([message | messages] = all, in_flight) do
-    with {:reply, id} <- Protocol.route(message),
-         {ticket, in_flight} <- InFlight.take(in_flight, id) do
-      hand_over(message, ticket)
-      deliver(messages, in_flight)
-    else
-      _other -> {all, in_flight}
-    end
-  end
-
-  defp deliver([], in_flight), do: {[], in_flight}
-
-  defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, ref: ref}),
-    do: send(ref, {ref, message})
-
-  defp hand_over(message, %Ticket{reruns: 0, ref: ref} = ticket) do
-    send(ref, {ref, message})
-    Ticket.forget(ticket)
-  end
-
-  # What says that a job never ran is not true of one that was running in a worker that died.
-  defp hand_over(message, %Ticket{ref: ref} = ticket) do
-    case Protocol.decode_reply(message) do
-      {:error, kind, %{"message" => text}, %{ran_us: 0}}
-      when kind in [:overloaded, :queue_timeout, :unavailable, :cancelled] ->
-        Dispatch.refuse(ticket, {kind, text, %{}}, System.monotonic_time())
-
-      _it_ran ->
-        send(ref, {ref, message})
-        Ticket.forget(ticket)
-    end
   end
 
   defp receive_each([], worker), do: after_change(worker)
@@ -455,18 +353,12 @@ defmodule Stevedore.Worker do
   end
 
   defp receive_one({:reply, id}, message, worker) do
-    case Map.pop(worker.controls, id) do
-      {nil, _controls} ->
-        {:stop, {:unknown_id, id}}
-
-      {what, controls} ->
-        answered(Protocol.decode_reply(message), what, %{worker | controls: controls})
-    end
+    with :unknown_id <- Controls.answered(id, message, worker), do: {:stop, {:unknown_id, id}}
   end
 
   defp receive_one({:progress, id, done, total}, message, worker) do
     with {:ok, ticket} <- InFlight.fetch(worker.in_flight, id) do
-      report_progress(ticket, done, total, message)
+      Delivery.progress(ticket, done, total, message)
       {:ok, worker}
     else
       :error -> {:stop, {:unknown_id, id}}
@@ -474,13 +366,13 @@ defmodule Stevedore.Worker do
   end
 
   defp receive_one({:log, level, text, id}, _message, worker) do
-    Logger.log(level, text, log_metadata(worker, id))
+    :ok = Delivery.log(level, text, id, worker)
     {:ok, worker}
   end
 
   defp receive_one({:stuck, id, ran_us, stack}, _message, worker) do
     case InFlight.fetch(worker.in_flight, id) do
-      {:ok, ticket} -> {:ok, wound(ticket, ran_us, stack, worker)}
+      {:ok, ticket} -> {:ok, Wound.receive_stuck(ticket, ran_us, stack, worker)}
       :error -> {:stop, {:unknown_id, id}}
     end
   end
@@ -489,70 +381,7 @@ defmodule Stevedore.Worker do
   defp receive_one({:bye, reason}, _message, _worker), do: {:stop, {:bye, reason}}
   defp receive_one(:malformed, message, _worker), do: {:stop, {:malformed, beginning(message)}}
 
-  defp report_progress(%Ticket{on_progress: nil}, _done, _total, _message), do: :ok
-
-  defp report_progress(%Ticket{on_progress: :caller, ref: ref}, _, _, message),
-    do: send(ref, {ref, message})
-
-  defp report_progress(%Ticket{on_progress: pid, ref: ref}, done, total, _message) do
-    send(pid, {:stevedore_progress, ref, done, total})
-  end
-
-  defp log_metadata(worker, nil), do: [domain: [:stevedore], stevedore_pool: worker.pool]
-
-  defp log_metadata(worker, id) do
-    case InFlight.fetch(worker.in_flight, id) do
-      {:ok, %Ticket{op: op, ref: ref}} ->
-        [stevedore_op: op, stevedore_job: ref] ++ log_metadata(worker, nil)
-
-      :error ->
-        log_metadata(worker, nil)
-    end
-  end
-
   defp beginning(bytes), do: bytes |> binary_part(0, min(32, byte_size(bytes))) |> :binary.copy()
-
-  ## A job that will not stop
-
-  # Its caller has waited long enough. The thread is lost, and with it the process; but not the other jobs.
-  defp wound(ticket, ran_us, stack, worker) do
-    :ok = Ticket.settle(ticket, stuck_error(ticket, ran_us, stack))
-    Dispatcher.note_death(worker.pool, ticket)
-    in_flight = InFlight.abandon(worker.in_flight, ticket)
-    leave(%{worker | in_flight: in_flight, stuck: MapSet.put(worker.stuck, ticket.id)})
-  end
-
-  defp leave(%{phase: :ready} = worker) do
-    :ok = Roster.leave(worker.pool, self())
-    if worker.alone == nil, do: Manager.wounded(worker.pool, self())
-    Telemetry.worker_wounded(metadata(worker), InFlight.size(worker.in_flight))
-    _timer = Process.send_after(self(), :wounded_long_enough, worker.options.drain_timeout)
-    take_back(%{worker | phase: :wounded, load: nil}, :all, :wounded)
-  end
-
-  defp leave(worker), do: worker
-
-  defp stuck_error(%Ticket{cancelled: cancelled} = ticket, ran_us, stack) do
-    {kind, why} = if cancelled, do: {:cancelled, "cancelled"}, else: {:timed_out, "out of time"}
-    waited = 1_000 * Ticket.waited_ms(ticket, System.monotonic_time())
-
-    %Error{
-      kind: kind,
-      message:
-        "#{why}, but would not stop within kill_after; its worker will be killed#{at(stack)}",
-      worker: self(),
-      receipt: %{queued_us: max(0, waited - ran_us), ran_us: ran_us, cpu_us: 0},
-      details: %{"clock" => "kill_after", "stack" => stack}
-    }
-  end
-
-  # Where it waits is nearly always in the C library: what called it says more.
-  defp at(stack) do
-    case Enum.reject(stack, &(&1 =~ ~r/(^|\()(libc|libpthread|ld-|libuv)/)) do
-      [] -> ""
-      frames -> "; it is in #{frames |> Enum.take(3) |> Enum.join(" < ")}"
-    end
-  end
 
   ## The end
 

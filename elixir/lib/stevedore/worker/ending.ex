@@ -19,7 +19,8 @@ defmodule Stevedore.Worker.Ending do
   }
 
   alias Stevedore.Manager.Obituaries
-  alias Stevedore.{Worker, Worker.Host, Worker.InFlight, Worker.Settlement}
+  alias Stevedore.Worker
+  alias Stevedore.Worker.{Controls, Host, InFlight, Settlement}
 
   # Beyond the half second in which a worker ends by itself what did not stop (PROTOCOL §4.3).
   @end_grace 1_500
@@ -85,7 +86,7 @@ defmodule Stevedore.Worker.Ending do
               reason in [:normal, :shutdown, {:shutdown, :retired}, {:shutdown, :done}] do
     grace = worker.options.drain_timeout
     Telemetry.worker_draining(Worker.metadata(worker), InFlight.size(worker.in_flight))
-    worker = Worker.take_back(%{worker | phase: :draining}, :all, :draining)
+    worker = Controls.take_back(%{worker | phase: :draining}, :all, :draining)
     Worker.command(worker, Protocol.stop(grace))
     await_end(worker, now() + grace + @end_grace, handle_info)
   end

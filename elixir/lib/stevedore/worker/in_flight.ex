@@ -51,6 +51,17 @@ defmodule Stevedore.Worker.InFlight do
     end
   end
 
+  @doc "The same for several, those that are there."
+  @spec take_all(t, [Protocol.id()]) :: {[Ticket.t()], t}
+  def take_all(in_flight, ids) do
+    Enum.flat_map_reduce(ids, in_flight, fn id, in_flight ->
+      case take(in_flight, id) do
+        {ticket, in_flight} -> {[ticket], in_flight}
+        :error -> {[], in_flight}
+      end
+    end)
+  end
+
   @spec fetch(t, Protocol.id()) :: {:ok, Ticket.t()} | :error
   def fetch(in_flight, id), do: Map.fetch(in_flight.tickets, id)
 

@@ -1,0 +1,82 @@
+defmodule Stevedore.Worker.Controls do
+  @moduledoc false
+  # What a worker itself asks of its process: to give jobs back, and for its counters. These calls are nobody's job;
+  # `controls` says of each by its id what its answer is for. Runs in the worker's process.
+
+  alias Stevedore.{Dispatch, Protocol, Roster, Worker}
+  alias Stevedore.Worker.InFlight
+
+  @all 0x7FFFFFFF
+
+  @doc "Asks for jobs that have not started (PROTOCOL §6); they move on when the answer is there."
+  @spec take_back(Worker.t(), non_neg_integer | :all, atom) :: Worker.t()
+  def take_back(worker, :all, why), do: take_back(worker, @all, why)
+  def take_back(worker, count, why), do: call(worker, "take_back", count, {:take_back, why})
+
+  @doc "Whether an answer to `take_back/3` is still to come."
+  @spec taking_back?(Worker.t()) :: boolean
+  def taking_back?(%{controls: controls}),
+    do: Enum.any?(controls, &match?({_id, {:take_back, _why}}, &1))
+
+  @doc "Asks for the counters (PROTOCOL §6), for who waits at that alias: a map, or `nil` if there are none."
+  @spec ask_stats(Worker.t(), reference) :: Worker.t()
+  def ask_stats(%{phase: :booting} = worker, ref) do
+    send(ref, {ref, nil})
+    worker
+  end
+
+  def ask_stats(worker, ref), do: call(worker, "stats", nil, {:stats, ref})
+
+  defp call(worker, op, args, what) do
+    {:ok, _ready, settings} = Roster.lookup(worker.pool)
+    id = Roster.next_id(settings)
+    Worker.command(worker, Protocol.requests([Protocol.plain_call(id, op, args)]))
+    %{worker | controls: Map.put(worker.controls, id, what)}
+  end
+
+  @doc "The answer to one of these calls."
+  @spec answered(Protocol.id(), Protocol.message(), Worker.t()) :: {:ok, Worker.t()} | :unknown_id
+  def answered(id, message, worker) do
+    case Map.pop(worker.controls, id) do
+      {nil, _controls} ->
+        :unknown_id
+
+      {what, controls} ->
+        {:ok, answer(what, Protocol.decode_reply(message), %{worker | controls: controls})}
+    end
+  end
+
+  defp answer({:stats, ref}, {:ok, %{"jobs" => jobs} = native, _receipt}, worker) do
+    jobs = for job <- jobs, do: running(job, worker.in_flight)
+    in_flight = InFlight.size(worker.in_flight)
+    send(ref, {ref, %{native: native, jobs: jobs, in_flight: in_flight}})
+    worker
+  end
+
+  defp answer({:stats, ref}, _refused, worker) do
+    send(ref, {ref, nil})
+    worker
+  end
+
+  defp answer({:take_back, why}, {:ok, ids, _receipt}, worker) when is_list(ids) do
+    {tickets, in_flight} = InFlight.take_all(worker.in_flight, ids)
+    worker = %{worker | in_flight: in_flight}
+    # So that what is handed over does not come back.
+    :ok = Worker.publish_load(worker)
+    :ok = Dispatch.move(tickets, why)
+
+    # An answer has room for so many.
+    if tickets == [] or worker.phase == :ready,
+      do: worker,
+      else: take_back(worker, :all, why)
+  end
+
+  defp answer({:take_back, _why}, _refused, worker), do: worker
+
+  defp running(%{"id" => id} = job, in_flight) do
+    caller =
+      with {:ok, ticket} <- InFlight.fetch(in_flight, id), do: ticket.owner, else: (_ -> nil)
+
+    %{id: id, op: job["op"], ran_ms: job["ran_ms"], stuck: job["stuck"], caller: caller}
+  end
+end

@@ -1,0 +1,75 @@
+defmodule Stevedore.Worker.Delivery do
+  @moduledoc false
+  # What the process says, on its way to those it is for: replies, progress, logs. Replies are not decoded here.
+  # Runs in the worker's process, and all jobs pass through it.
+
+  require Logger
+
+  alias Stevedore.{Dispatch, Protocol, Ticket, Worker}
+  alias Stevedore.Worker.InFlight
+
+  @doc "Delivers replies, up to the first message that is something else; what is left then."
+  @spec replies([Protocol.message()], InFlight.t()) :: {[Protocol.message()], InFlight.t()}
+  def replies([message | messages] = all, in_flight) do
+    with {:reply, id} <- Protocol.route(message),
+         {ticket, in_flight} <- InFlight.take(in_flight, id) do
+      hand_over(message, ticket)
+      replies(messages, in_flight)
+    else
+      _other -> {all, in_flight}
+    end
+  end
+
+  def replies([], in_flight), do: {[], in_flight}
+
+  defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, ref: ref}),
+    do: send(ref, {ref, message})
+
+  defp hand_over(message, %Ticket{reruns: 0, ref: ref} = ticket) do
+    send(ref, {ref, message})
+    Ticket.forget(ticket)
+  end
+
+  # What says that a job never ran is not true of one that was running in a worker that died.
+  defp hand_over(message, %Ticket{ref: ref} = ticket) do
+    case Protocol.decode_reply(message) do
+      {:error, kind, %{"message" => text}, %{ran_us: 0}}
+      when kind in [:overloaded, :queue_timeout, :unavailable, :cancelled] ->
+        Dispatch.refuse(ticket, {kind, text, %{}}, System.monotonic_time())
+
+      _it_ran ->
+        send(ref, {ref, message})
+        Ticket.forget(ticket)
+    end
+  end
+
+  @doc "Tells who wants to know how far a job is."
+  @spec progress(Ticket.t(), integer, integer, Protocol.message()) :: :ok
+  def progress(%Ticket{on_progress: nil}, _done, _total, _message), do: :ok
+
+  def progress(%Ticket{on_progress: :caller, ref: ref}, _done, _total, message) do
+    send(ref, {ref, message})
+    :ok
+  end
+
+  def progress(%Ticket{on_progress: pid, ref: ref}, done, total, _message) do
+    send(pid, {:stevedore_progress, ref, done, total})
+    :ok
+  end
+
+  @doc "Logs what was printed or logged by a job, or by nobody in particular."
+  @spec log(Logger.level(), String.t(), Protocol.id() | nil, Worker.t()) :: :ok
+  def log(level, text, id, worker) do
+    pool = [domain: [:stevedore], stevedore_pool: worker.pool]
+    Logger.log(level, text, job(id, worker.in_flight) ++ pool)
+  end
+
+  defp job(nil, _in_flight), do: []
+
+  defp job(id, in_flight) do
+    case InFlight.fetch(in_flight, id) do
+      {:ok, %Ticket{op: op, ref: ref}} -> [stevedore_op: op, stevedore_job: ref]
+      :error -> []
+    end
+  end
+end
