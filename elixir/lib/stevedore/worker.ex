@@ -187,7 +187,7 @@ defmodule Stevedore.Worker do
   end
 
   def handle_info({:retire, _grace}, %{phase: :wounded} = worker),
-    do: {:noreply, %{worker | replaced: true}}
+    do: after_change(%{worker | replaced: true})
 
   def handle_info({:retire, _grace}, %{phase: :draining} = worker), do: {:noreply, worker}
 
