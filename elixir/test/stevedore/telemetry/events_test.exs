@@ -7,6 +7,8 @@ defmodule Stevedore.Telemetry.EventsTest do
   # Only there if a worker measured it.
   @optional [:queue_time, :run_time, :cpu_time, :in_flight]
 
+  doctest Stevedore.Telemetry
+
   test "the names" do
     names = Telemetry.events()
     assert names == Enum.uniq(names)
