@@ -22,6 +22,7 @@ defmodule Stevedore.Job do
     :on_progress,
     :ticket,
     :outcome,
+    :remote,
     deadline: :infinity,
     limit: :infinity
   ]
@@ -37,6 +38,7 @@ defmodule Stevedore.Job do
           on_progress: nil | pid | (non_neg_integer, non_neg_integer -> any),
           ticket: Stevedore.Ticket.t() | nil,
           outcome: nil | {:error, Stevedore.Error.t()},
+          remote: Stevedore.Remote.t() | nil,
           deadline: integer | :infinity,
           limit: pos_integer | :infinity
         }

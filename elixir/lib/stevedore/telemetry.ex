@@ -18,12 +18,16 @@ defmodule Stevedore.Telemetry do
 
   | event | measurements | metadata |
   |---|---|---|
-  | `[:stevedore, :job, :start]` | `system_time`, `monotonic_time` | `pool`, `op`, `job`, `worker` (`nil`: it has none yet) |
+  | `[:stevedore, :job, :start]` | `system_time`, `monotonic_time` | `pool`, `node`, `op`, `job`, `worker` (`nil`: it has none yet) |
   | `[:stevedore, :job, :stop]` | `duration`, `monotonic_time`, `queue_time`, `run_time`, `cpu_time` | the same |
   | `[:stevedore, :job, :exception]` | the same; the last three only if a worker measured them | the same, and `kind` (`:error`), `reason` (a `Stevedore.Error`), `stacktrace` |
 
   | `[:stevedore, :job, :moved]` | `system_time`, `monotonic_time` | the same, and `why`: `:held` (had to wait for a worker), `:balance`, `:worker_died`, `:worker_killed`, `:wounded`, `:draining`, `:run_again`, `:isolated` |
   | `[:stevedore, :job, :settled]` | `system_time`, `monotonic_time` | of a dead worker's job that had started: the same as `:start`, and `role` (`:culprit`, `:victim`, `:suspect`), `reason` (a `Stevedore.Error`) |
+
+  A job that was called for another node's pool (`Stevedore.call({pool, node}, …)`) has its `:start` and its end on the node
+  that called, with `node` in the metadata: the node of the pool. If its caller died, its end is emitted on the pool's node.
+  `:moved` and `:settled` are emitted where the job is, with a reference of their own.
 
   `job` is the reference in `Stevedore.Job`; `worker` is `nil` if the job never got to one. `duration` is
   what the caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
@@ -49,7 +53,7 @@ defmodule Stevedore.Telemetry do
   | `[:stevedore, :pool, :stop]` | `system_time`, `monotonic_time` | `pool`, `reason` |
   """
 
-  alias Stevedore.{Error, Job, Ticket}
+  alias Stevedore.{Error, Job, Remote, Ticket}
 
   @doc false
   @spec job_start(Job.t()) :: :ok
@@ -159,7 +163,13 @@ defmodule Stevedore.Telemetry do
   end
 
   defp job_metadata(job) do
-    %{pool: job.pool, op: job.op, job: job.ref, worker: Map.get(job, :worker)}
+    %{
+      pool: job.pool,
+      node: Remote.node_of(job),
+      op: job.op,
+      job: job.ref,
+      worker: Map.get(job, :worker)
+    }
   end
 
   defp job_measurements(job, nil), do: since(job.started_at)
