@@ -88,8 +88,10 @@ defmodule Stevedore.ClusterCase do
     peer = %__MODULE__{peer: peer, node: node, os_pid: os_pid}
     ExUnit.Callbacks.on_exit(fn -> stop_peer(peer) end)
 
-    if options[:paths] == nil,
-      do: {:ok, _} = run(peer, Application, :ensure_all_started, [:stevedore])
+    if options[:paths] == nil do
+      {:ok, _} = run(peer, Application, :ensure_all_started, [:stevedore])
+      :ok = run(peer, Logger, :configure, [[level: :none]])
+    end
 
     true = Node.connect(node)
     peer
@@ -114,6 +116,10 @@ defmodule Stevedore.ClusterCase do
   @doc "Calls a function on a node, over its standard input."
   def run(%__MODULE__{peer: peer}, module, fun, args),
     do: :peer.call(peer, module, fun, args, 60_000)
+
+  @doc "As `run/4`, without waiting for an answer that may never come."
+  def run_cast(%__MODULE__{peer: peer}, module, fun, args),
+    do: :peer.cast(peer, module, fun, args)
 
   @doc "Sends the node's operating system process a signal."
   def signal!(%__MODULE__{os_pid: os_pid}, signal), do: PoolCase.kill!(os_pid, signal)
