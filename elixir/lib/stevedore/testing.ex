@@ -114,7 +114,7 @@ defmodule Stevedore.Testing do
   watched, cancelled and streamed, and there is telemetry. So
 
     * arguments come as a worker would see them; what cannot be encoded is a `:bad_request`
-    * results come back as from a worker: atoms are binaries, but for `true`, `false`, `nil` and those that were in the arguments
+    * results come back as a worker would make them: atoms are binaries, but for `true`, `false` and `nil`
     * an op that is not there is `:unknown_op`; a function that raises makes its job `:crashed`, with what it raised in the message
     * `Stevedore.Testing.progress/2` in a function reports progress
 

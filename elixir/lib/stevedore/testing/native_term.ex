@@ -13,26 +13,20 @@ defmodule Stevedore.Testing.NativeTerm do
   def forbidden(map) when is_map(map), do: map |> :maps.to_list() |> forbidden()
   def forbidden(_data), do: nil
 
-  @doc "A result as it comes from a worker: an atom that it did not get is text."
-  @spec from_worker(term, args :: term) :: term
-  def from_worker(value, args), do: text(value, atoms(args, MapSet.new([true, false, nil])))
+  @doc """
+  A result as it comes from a worker, which makes no atoms but `true`, `false` and `nil`. (It may hand on those that it was
+  sent; whether a function does that or makes its own cannot be told.)
+  """
+  @spec from_worker(term) :: term
+  def from_worker(atom) when atom in [true, false, nil], do: atom
+  def from_worker(atom) when is_atom(atom), do: Atom.to_string(atom)
+  def from_worker([head | tail]), do: [from_worker(head) | from_worker(tail)]
 
-  defp text(atom, known) when is_atom(atom),
-    do: if(atom in known, do: atom, else: Atom.to_string(atom))
+  def from_worker(tuple) when is_tuple(tuple),
+    do: tuple |> Tuple.to_list() |> from_worker() |> List.to_tuple()
 
-  defp text([head | tail], known), do: [text(head, known) | text(tail, known)]
+  def from_worker(map) when is_map(map),
+    do: map |> :maps.to_list() |> from_worker() |> Map.new()
 
-  defp text(tuple, known) when is_tuple(tuple),
-    do: tuple |> Tuple.to_list() |> text(known) |> List.to_tuple()
-
-  defp text(map, known) when is_map(map),
-    do: map |> :maps.to_list() |> text(known) |> Map.new()
-
-  defp text(data, _known), do: data
-
-  defp atoms(atom, known) when is_atom(atom), do: MapSet.put(known, atom)
-  defp atoms([head | tail], known), do: atoms(tail, atoms(head, known))
-  defp atoms(tuple, known) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> atoms(known)
-  defp atoms(map, known) when is_map(map), do: map |> :maps.to_list() |> atoms(known)
-  defp atoms(_data, known), do: known
+  def from_worker(data), do: data
 end

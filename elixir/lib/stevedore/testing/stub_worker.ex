@@ -79,15 +79,15 @@ defmodule Stevedore.Testing.StubWorker do
       {nil, _jobs} ->
         {:noreply, worker}
 
-      {{ticket, monitor, args}, jobs} ->
+      {{ticket, monitor}, jobs} ->
         _ = Process.demonitor(monitor, [:flush])
-        :ok = reply(ticket, result, args, ran_us)
+        :ok = reply(ticket, result, ran_us)
         {:noreply, count(%{worker | jobs: jobs})}
     end
   end
 
   def handle_info({:progress, pid, done, total}, worker) do
-    with %{^pid => {ticket, _monitor, _args}} <- worker.jobs, do: report(ticket, done, total)
+    with %{^pid => {ticket, _monitor}} <- worker.jobs, do: report(ticket, done, total)
     {:noreply, worker}
   end
 
@@ -105,7 +105,7 @@ defmodule Stevedore.Testing.StubWorker do
 
   def handle_info({:stevedore_seek, id, ref, from, tag}, worker) do
     held? =
-      Enum.any?(worker.jobs, &match?({_pid, {%Ticket{id: ^id, ref: ^ref}, _monitor, _args}}, &1))
+      Enum.any?(worker.jobs, &match?({_pid, {%Ticket{id: ^id, ref: ^ref}, _monitor}}, &1))
 
     send(from, {tag, self(), held?})
     {:noreply, worker}
@@ -140,7 +140,7 @@ defmodule Stevedore.Testing.StubWorker do
         send(parent, {:result, self(), result, us})
       end)
 
-    put_in(worker.jobs[pid], {ticket, Process.monitor(ticket.owner), args})
+    put_in(worker.jobs[pid], {ticket, Process.monitor(ticket.owner)})
   end
 
   defp run(fun, args) do
@@ -154,10 +154,10 @@ defmodule Stevedore.Testing.StubWorker do
       {:error, crashed("raised: " <> Exception.format(kind, reason, __STACKTRACE__))}
   end
 
-  defp reply(%Ticket{id: id, ref: ref} = ticket, {:ok, value}, args, ran_us) do
+  defp reply(%Ticket{id: id, ref: ref} = ticket, {:ok, value}, ran_us) do
     case NativeTerm.forbidden(value) do
       nil ->
-        value = NativeTerm.from_worker(value, args)
+        value = NativeTerm.from_worker(value)
         send(ref, {ref, :erlang.term_to_binary({:ok, id, value, {0, ran_us, 0}})})
         :ok
 
@@ -166,7 +166,7 @@ defmodule Stevedore.Testing.StubWorker do
     end
   end
 
-  defp reply(ticket, {:error, error}, _args, _ran_us) do
+  defp reply(ticket, {:error, error}, _ran_us) do
     Ticket.settle(ticket, %{error | worker: error.worker || self()})
   end
 
@@ -196,7 +196,7 @@ defmodule Stevedore.Testing.StubWorker do
       {nil, _jobs} ->
         worker
 
-      {{ticket, monitor, _args}, jobs} ->
+      {{ticket, monitor}, jobs} ->
         _ = Process.demonitor(monitor, [:flush])
         true = Process.exit(pid, :kill)
         _ = settle.(ticket)
@@ -205,7 +205,7 @@ defmodule Stevedore.Testing.StubWorker do
   end
 
   defp stop(worker, which?, settle) do
-    pids = for {pid, {ticket, _monitor, _args}} <- worker.jobs, which?.(ticket), do: pid
+    pids = for {pid, {ticket, _monitor}} <- worker.jobs, which?.(ticket), do: pid
     Enum.reduce(pids, worker, &stop(&2, &1, settle))
   end
 
