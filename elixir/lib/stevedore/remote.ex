@@ -75,6 +75,11 @@ defmodule Stevedore.Remote do
     end
   end
 
+  def start(pool, node, _op, _args, _options) do
+    raise ArgumentError,
+          "a pool on another node is {name, node}, two atoms, got: #{inspect({pool, node})}"
+  end
+
   defp patience(options), do: min(@patience, options[:queue_timeout] || @queue_timeout)
 
   ## May it come?

@@ -67,6 +67,10 @@ defmodule Stevedore.ClusterTest do
 
       assert_raise ArgumentError, ~r/:nope/, fn -> Stevedore.call(there, "ping", nil, nope: 1) end
       assert_raise ArgumentError, ~r/an op must be/, fn -> Stevedore.call(there, 1, nil) end
+
+      assert_raise ArgumentError, ~r/two atoms/, fn ->
+        Stevedore.call({There, "b"}, "ping", nil)
+      end
     end
 
     test "may be awaited later, in pieces, by its own process only", %{peer: peer, there: there} do
