@@ -68,7 +68,14 @@ defmodule Stevedore.MixProject do
       main: "Stevedore",
       extras: ["README.md"],
       groups_for_modules: [
-        "Public API": [Stevedore, Stevedore.Job, Stevedore.Error, Stevedore.Telemetry]
+        "Public API": [
+          Stevedore,
+          Stevedore.Group,
+          Stevedore.Job,
+          Stevedore.Error,
+          Stevedore.Telemetry
+        ],
+        Testing: [Stevedore.Testing, Stevedore.Behaviour]
       ]
     ]
   end

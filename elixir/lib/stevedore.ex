@@ -58,7 +58,15 @@ defmodule Stevedore do
   The job that did it is `:crashed`, with the signal, the address and the native backtrace. Jobs that had not
   started go on in another worker, and nobody notices. Those that ran beside it are `:lost`, unless they may be
   run again (`idempotent`). See `docs/job_lifecycle.md`.
+
+  ## Other nodes
+
+  Wherever a pool is asked for, `{pool, node}` is that pool on another node, with the same results and the
+  same errors; `details["node"]` says where it was. Two of them are about the node itself: `:unavailable`, if the job never left this one, and
+  `:lost`, if the node was gone when it had. Several equal pools are a `Stevedore.Group`. See `docs/guides/cluster.md`.
   """
+
+  @behaviour Stevedore.Behaviour
 
   alias Stevedore.{
     Caller,
@@ -69,11 +77,13 @@ defmodule Stevedore do
     Manager,
     Options,
     Pool,
+    Remote,
     Roster,
     Stats
   }
 
-  @type pool :: atom
+  @typedoc "A pool by its name, here or on another node."
+  @type pool :: atom | {atom, node}
   @type op :: atom | String.t()
   @type result :: {:ok, term} | {:error, Error.t()}
 
@@ -106,7 +116,9 @@ defmodule Stevedore do
       {:error, %Stevedore.Error{kind: :timed_out}} = Stevedore.call(MyApp.Native, "sleep", %{ms: 1_000}, timeout: 10)
   """
   @spec call(pool, op, term, keyword) :: result
-  def call(pool, op, args, options \\ []), do: Caller.call(pool, op, args, options)
+  def call(pool, op, args, options \\ [])
+  def call(pool, op, args, options) when is_atom(pool), do: Caller.call(pool, op, args, options)
+  def call(pool, op, args, options), do: pool |> async(op, args, options) |> Caller.await()
 
   @doc "As `call/4`, but returns the value or raises the error."
   @spec call!(pool, op, term, keyword) :: term
@@ -116,11 +128,13 @@ defmodule Stevedore do
   Starts a job without waiting for it.
 
   If the pool has no ready worker, this waits for one, up to `queue_timeout`; whatever goes wrong is the
-  job's result. The job must be awaited (or yielded to until it is done): its result is a message to
+  job's result. (On another node it waits until that has said whether the job may come, a round trip.) The job must be awaited (or yielded to until it is done): its result is a message to
   this process. If this process ends first, the job is cancelled.
   """
   @spec async(pool, op, term, keyword) :: Job.t()
-  def async(pool, op, args, options \\ []), do: Caller.start(pool, op, args, options)
+  def async(pool, op, args, options \\ [])
+  def async({pool, node}, op, args, options), do: Remote.start(pool, node, op, args, options)
+  def async(pool, op, args, options), do: Caller.start(pool, op, args, options)
 
   @doc "Waits for a job's result. Its own limits bound the wait."
   @spec await(Job.t()) :: result
@@ -166,7 +180,7 @@ defmodule Stevedore do
   @spec async_stream(pool, Enumerable.t(), op, (term -> term), keyword) :: Enumerable.t()
   def async_stream(pool, enumerable, op, fun, options \\ []) when is_function(fun, 1) do
     {own, call_options} = Options.stream!(options)
-    start = &Caller.start(pool, op, fun.(&1), call_options)
+    start = &async(pool, op, fun.(&1), call_options)
     JobStream.new(enumerable, own.max_concurrency || concurrency(pool), own.ordered, start)
   end
 
@@ -220,6 +234,8 @@ defmodule Stevedore do
   It takes one message to each worker, and a second if one does not answer.
   """
   @spec stats(pool) :: {:ok, map} | {:error, Error.t()}
+  def stats({pool, node}), do: Remote.run(node, :stats, [pool])
+
   def stats(pool) do
     with :error <- Stats.gather(pool) do
       {:error,
@@ -242,10 +258,13 @@ defmodule Stevedore do
   replaced again with the options of before, and the error says why. On a pool that was drained it starts the workers.
   """
   @spec restart(pool, keyword) :: :ok | {:error, Error.t()}
-  def restart(pool, options \\ []), do: Manager.restart(pool, options)
+  def restart(pool, options \\ [])
+  def restart({pool, node}, options), do: Remote.run(node, :restart, [pool, options])
+  def restart(pool, options), do: Manager.restart(pool, options)
 
   @doc "Changes the number of workers. Returns at once: new ones boot, and those that are too many drain."
   @spec resize(pool, pos_integer) :: :ok
+  def resize({pool, node}, workers), do: Remote.run!(node, :resize, [pool, workers])
   def resize(pool, workers) when workers in 1..1024, do: Manager.resize(pool, workers)
 
   @doc """
@@ -254,13 +273,17 @@ defmodule Stevedore do
   they have. The pool itself stays: `restart/2` makes it serve again.
   """
   @spec drain(pool, timeout: non_neg_integer) :: :ok
-  def drain(pool, options \\ []), do: Manager.drain(pool, Keyword.get(options, :timeout, 15_000))
+  def drain(pool, options \\ [])
+  def drain({pool, node}, options), do: Remote.run!(node, :drain, [pool, options])
+  def drain(pool, options), do: Manager.drain(pool, Keyword.get(options, :timeout, 15_000))
 
   @doc """
   Lifts the quarantine of a job by its fingerprint (`stats/1` lists them), or of all.
   """
   @spec release(pool, fingerprint :: binary | :all) :: :ok
-  def release(pool, which \\ :all), do: Dispatcher.release(pool, which)
+  def release(pool, which \\ :all)
+  def release({pool, node}, which), do: Remote.run!(node, :release, [pool, which])
+  def release(pool, which), do: Dispatcher.release(pool, which)
 
   @doc "The ops of the pool's workers: maps with `name`, `doc`, `flags` and `plugin` (PROTOCOL §6)."
   @spec ops(pool) :: {:ok, [map]} | {:error, Error.t()}
@@ -273,9 +296,11 @@ defmodule Stevedore do
   @doc """
   What the pool is made of, without asking its workers: `name` and, for each ready worker, its `pid`,
   `os_pid`, `version`, `threads` and the number of jobs `in_flight` in it. Raises if there is no such
-  pool.
+  pool, or no connection to its node; so do `drain/2`, `resize/2` and `release/2`.
   """
-  @spec info(pool) :: %{name: pool, workers: [map]}
+  @spec info(pool) :: %{name: atom, workers: [map]}
+  def info({pool, node}), do: Remote.run!(node, :info, [pool])
+
   def info(pool) do
     case Roster.lookup(pool) do
       {:ok, {workers, _quarantined}, %{loads: loads}} ->

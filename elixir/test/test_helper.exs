@@ -14,5 +14,19 @@ for {module, what} <- [
         "skipped: the tests with #{what}; to run them put it into a directory and name that in STEVEDORE_DEPS"
       )
 
+# Tests that need more than one node.
+without_cluster =
+  case Stevedore.ClusterCase.start_distribution() do
+    :ok ->
+      []
+
+    {:error, why} ->
+      IO.puts(
+        "skipped: the tests of several nodes (:cluster), for this VM cannot be a node: #{why}"
+      )
+
+      [:cluster]
+  end
+
 # Long enough for a loaded machine: it is only ever waited for in full by a test that fails.
-ExUnit.start(capture_log: true, assert_receive_timeout: 10_000)
+ExUnit.start(capture_log: true, assert_receive_timeout: 10_000, exclude: without_cluster)

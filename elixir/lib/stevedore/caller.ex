@@ -16,6 +16,7 @@ defmodule Stevedore.Caller do
     Job,
     Options,
     Protocol,
+    Remote,
     Roster,
     Search,
     Tally,
@@ -46,7 +47,7 @@ defmodule Stevedore.Caller do
     case Roster.lookup(pool) do
       {:ok, ready, settings} ->
         options = Options.call!(options, settings)
-        dispatch(ticket(pool, op, args, options), options, ready)
+        dispatch(ticket(pool, op, Protocol.encode_call(op, args), options), options, ready)
 
       :error ->
         job = %Job{
@@ -63,7 +64,9 @@ defmodule Stevedore.Caller do
     end
   end
 
-  defp ticket(pool, op, args, options) do
+  @doc "The ticket of a job that the calling process is to wait for."
+  @spec ticket(atom, String.t(), Protocol.body(), map) :: Ticket.t()
+  def ticket(pool, op, body, options) do
     started_at = now()
 
     %Ticket{
@@ -72,7 +75,7 @@ defmodule Stevedore.Caller do
       owner: self(),
       pool: pool,
       op: op,
-      body: Protocol.encode_call(op, args),
+      body: body,
       options: options.wire,
       started_at: started_at,
       start_by: later(started_at, options.queue_native),
@@ -92,7 +95,19 @@ defmodule Stevedore.Caller do
   defp for_worker(on_progress), do: on_progress
 
   defp dispatch(ticket, options, ready) do
-    job = %Job{
+    job = job(ticket, options)
+    Telemetry.job_start(job)
+
+    case send_off(ticket, options, ready) do
+      {:ok, pid} -> %{job | worker: pid}
+      {:error, refusal} -> settle(job, refusal)
+    end
+  end
+
+  @doc "The job of a ticket, as who waits for it has it."
+  @spec job(Ticket.t(), map) :: Job.t()
+  def job(ticket, options) do
+    %Job{
       ref: ticket.ref,
       id: ticket.id,
       pool: ticket.pool,
@@ -106,16 +121,11 @@ defmodule Stevedore.Caller do
       limit: options.limit,
       deadline: ticket.deadline
     }
-
-    Telemetry.job_start(job)
-
-    case send_off(ticket, options, ready) do
-      {:ok, pid} -> %{job | worker: pid}
-      {:error, refusal} -> settle(job, refusal)
-    end
   end
 
-  defp send_off(%{body: body, options: wire} = ticket, options, ready) do
+  @doc "Sends a job to the best worker, if it is not too large."
+  @spec send_off(Ticket.t(), map, Roster.ready()) :: {:ok, pid} | {:error, Dispatch.refusal()}
+  def send_off(%{body: body, options: wire} = ticket, options, ready) do
     size = Protocol.call_size(body, wire)
 
     if size > options.max_frame,
@@ -123,7 +133,9 @@ defmodule Stevedore.Caller do
       else: Dispatch.submit(ticket, ready, options)
   end
 
-  defp too_large(size, limit) do
+  @doc "Why a request of so many bytes is refused."
+  @spec too_large(pos_integer, pos_integer) :: Dispatch.refusal()
+  def too_large(size, limit) do
     {:too_large,
      "the request has #{size} bytes, the limit is #{limit}: raise :max_frame, or pass a path",
      %{"limit" => limit}}
@@ -137,10 +149,13 @@ defmodule Stevedore.Caller do
 
   @doc "The job's result."
   @spec await(Job.t()) :: result
+  def await(%Job{remote: %Remote{}} = job), do: Remote.await(job)
   def await(job), do: wait(job, job.deadline, first_look(job))
 
   @doc "As `await/1`, but `nil` if there is none after `timeout` ms."
   @spec yield(Job.t(), timeout) :: result | nil
+  def yield(%Job{remote: %Remote{}} = job, timeout), do: Remote.yield(job, timeout)
+
   def yield(job, timeout) do
     wait(job, earlier(job.deadline, later(now(), native(timeout))), first_look(job))
   end
@@ -150,6 +165,7 @@ defmodule Stevedore.Caller do
 
   @doc "Asks for the job's end; its result still comes."
   @spec cancel(Job.t()) :: :ok
+  def cancel(%Job{remote: %Remote{}} = job), do: Remote.cancel(job)
   def cancel(%Job{worker: nil}), do: :ok
 
   def cancel(job) do
@@ -159,6 +175,7 @@ defmodule Stevedore.Caller do
 
   @doc "Cancels the job and makes sure that nothing of it arrives any more."
   @spec abandon(Job.t()) :: :ok
+  def abandon(%Job{remote: %Remote{}} = job), do: Remote.abandon(job)
   def abandon(%Job{worker: nil}), do: :ok
 
   def abandon(job) do
@@ -168,7 +185,9 @@ defmodule Stevedore.Caller do
     flush(job.ref)
   end
 
-  defp flush(ref) do
+  @doc "Removes what has come for a reference to which nothing comes any more."
+  @spec flush(reference) :: :ok
+  def flush(ref) do
     receive do
       {^ref, _message} -> flush(ref)
     after
@@ -217,6 +236,8 @@ defmodule Stevedore.Caller do
   a job that never started is sent off again, and what started is lost (or crashed).
   """
   @spec look_after(Job.t()) :: :waiting | result
+  def look_after(%Job{remote: %Remote{}}), do: :waiting
+
   def look_after(job) do
     case Search.find(job) do
       :held -> :waiting
@@ -227,14 +248,22 @@ defmodule Stevedore.Caller do
 
   @doc "The worker did not keep the job's limits, nor say why."
   @spec give_up(Job.t()) :: {:error, Error.t()}
+  def give_up(%Job{remote: %Remote{}} = job), do: Remote.give_up(job)
+
   def give_up(job) do
+    {kind, message, details} = put_an_end(job)
+    failure(job, kind, message, details)
+  end
+
+  @doc "Makes sure that an overdue job ends; says what is to be said of it."
+  @spec put_an_end(Job.t()) :: Dispatch.refusal()
+  def put_an_end(job) do
     :ok = abandon(job)
     :ok = Search.tell_holder(job, {:stevedore_overdue, job.id, job.limit})
 
-    message =
-      "no answer within #{job.limit} ms (queue_timeout + timeout + kill_after, and a second)"
-
-    failure(job, :timed_out, message, %{"limit_ms" => job.limit, "clock" => "limit"})
+    {:timed_out,
+     "no answer within #{job.limit} ms (queue_timeout + timeout + kill_after, and a second)",
+     %{"limit_ms" => job.limit, "clock" => "limit"}}
   end
 
   @doc "When to look again at jobs that one waits for together: ms for `receive … after`."
@@ -252,9 +281,11 @@ defmodule Stevedore.Caller do
   @spec handle(Job.t(), tuple) :: result | :progress
   def handle(job, {_ref, {:settled, error}}) do
     forget(job)
-    failed(job, error)
+    failed(job, %{error | details: Remote.locate(error.details, job)})
   end
 
+  def handle(job, {_ref, {:from, _worker, _message}} = message), do: Remote.handle(job, message)
+  def handle(job, {:DOWN, _, :process, _, _} = message), do: Remote.handle(job, message)
   def handle(job, {_ref, message}), do: reply(Protocol.decode_reply(message), job, message)
 
   defp reply({:ok, value, receipt}, job, _message) do
@@ -297,14 +328,17 @@ defmodule Stevedore.Caller do
 
   defp forget(_job), do: true
 
-  defp failure(job, kind, message, details, receipt \\ nil) do
+  @doc "A job's end as an error, of which telemetry is told."
+  @spec failure(Job.t(), Error.kind(), String.t(), map, Error.receipt() | nil) ::
+          {:error, Error.t()}
+  def failure(job, kind, message, details, receipt \\ nil) do
     failed(job, %Error{
       kind: kind,
       message: message,
       op: job.op,
       pool: job.pool,
       worker: job.worker,
-      details: details,
+      details: Remote.locate(details, job),
       receipt: receipt
     })
   end
@@ -328,10 +362,11 @@ defmodule Stevedore.Caller do
   # Any integer comes before any atom.
   defp earlier(a, b), do: min(a, b)
 
-  # ms from now until then, for `receive … after`.
-  defp left(:infinity), do: :infinity
+  @doc "ms from now until then, for `receive … after`."
+  @spec left(integer | :infinity) :: timeout
+  def left(:infinity), do: :infinity
 
-  defp left(until) do
+  def left(until) do
     left = System.convert_time_unit(until - now(), :native, :millisecond)
     if until > now(), do: max(0, left) + 1, else: 0
   end

@@ -34,7 +34,9 @@ defmodule Stevedore.Dispatch do
     end
   end
 
-  defp overloaded(limit) do
+  @doc "Why a job is refused by a pool in which so many wait."
+  @spec overloaded(pos_integer) :: refusal
+  def overloaded(limit) do
     {:overloaded, "#{limit} jobs wait in the pool already: try again later, or raise :max_queue",
      %{"what" => "jobs", "limit" => limit}}
   end

@@ -7,7 +7,8 @@ defmodule Stevedore.Job do
 
   Only the process that started a job can await it; any process can cancel it. The fields `ref` (which
   progress messages carry), `id` (which native logs and black boxes name), `pool` and `op` may be read, and
-  `worker`, where it was sent first: it may have moved since. The others are the library's own.
+  `worker`, where it was sent first: it may have moved since. On another node's pool (`{pool, node}`) it has no `id` and no `worker` here, and
+  `remote.node` is the node. The others are the library's own.
   """
 
   @enforce_keys [:ref, :pool, :op, :owner, :started_at]
@@ -24,6 +25,7 @@ defmodule Stevedore.Job do
     :outcome,
     :tally,
     :context,
+    :remote,
     deadline: :infinity,
     limit: :infinity
   ]
@@ -41,6 +43,7 @@ defmodule Stevedore.Job do
           outcome: nil | {:error, Stevedore.Error.t()},
           tally: Stevedore.Tally.t() | nil,
           context: term,
+          remote: Stevedore.Remote.t() | nil,
           deadline: integer | :infinity,
           limit: pos_integer | :infinity
         }

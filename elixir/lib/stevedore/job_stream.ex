@@ -58,12 +58,19 @@ defmodule Stevedore.JobStream do
   defp receive_any(by_ref, jobs) do
     receive do
       {ref, _} = message when is_map_key(by_ref, ref) ->
-        case Caller.handle(by_ref[ref], message) do
-          :progress -> receive_any(by_ref, jobs)
-          result -> {result, remove(by_ref[ref], jobs)}
-        end
+        take(by_ref[ref], message, by_ref, jobs)
+
+      {:DOWN, monitor, :process, _pid, _reason} = message when is_map_key(by_ref, monitor) ->
+        take(by_ref[monitor], message, by_ref, jobs)
     after
       by_ref |> Map.values() |> Caller.next_look() -> look_after_all(by_ref, jobs)
+    end
+  end
+
+  defp take(job, message, by_ref, jobs) do
+    case Caller.handle(job, message) do
+      :progress -> receive_any(by_ref, jobs)
+      result -> {result, remove(job, jobs)}
     end
   end
 
@@ -82,7 +89,14 @@ defmodule Stevedore.JobStream do
     end
   end
 
-  defp by_ref(jobs), do: Map.new(:queue.to_list(jobs), &{&1.ref, &1})
+  defp by_ref(jobs), do: Enum.reduce(:queue.to_list(jobs), %{}, &put_refs/2)
+
+  defp put_refs(%Job{remote: nil} = job, by_ref), do: Map.put(by_ref, job.ref, job)
+
+  # Replies come to the one, the end of its node to the other.
+  defp put_refs(%Job{remote: %{monitor: monitor}} = job, by_ref) do
+    by_ref |> Map.put(job.ref, job) |> Map.put(monitor, job)
+  end
 
   defp remove(%Job{ref: ref}, jobs), do: :queue.filter(&(&1.ref != ref), jobs)
 

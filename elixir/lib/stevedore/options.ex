@@ -89,6 +89,25 @@ defmodule Stevedore.Options do
      "jobs in flight at once. `nil`: twice the threads of the pool's workers."}
   ]
 
+  @group [
+    {:name, :name, :required,
+     "the group's name, the same on all nodes. The processes and the ETS table of the group are named after it."},
+    {:pool, :name, :required,
+     "the name of the pool, the same on all nodes. A node without it can call the group all the same."},
+    {:gossip, {:integer, 10, 60_000}, 500,
+     "ms between two messages in which each node tells the others how busy its pool is."}
+  ]
+
+  @doc "The options of a `Stevedore.Group` as a map, defaults filled in."
+  @spec group!(keyword) :: map
+  def group!(options) when is_list(options) do
+    options = Map.new(validate!(options, @group, "group"))
+
+    Map.new(@group, fn {key, _type, default, _doc} ->
+      {key, fetch!(options, key, default, "group")}
+    end)
+  end
+
   @doc "The options of a pool as a map, defaults filled in, `directory`, where black boxes begin, and
   `generation`, which each restart counts up."
   @spec pool!(keyword) :: map
@@ -97,7 +116,7 @@ defmodule Stevedore.Options do
 
     Enum.reduce(@pool, %{directory: directory(), generation: 0}, fn {key, _type, default, _doc},
                                                                     all ->
-      Map.put(all, key, fetch!(options, key, default))
+      Map.put(all, key, fetch!(options, key, default, "pool"))
     end)
   end
 
@@ -142,6 +161,10 @@ defmodule Stevedore.Options do
   def call!([], defaults), do: defaults
   def call!(options, defaults), do: encode(Enum.into(validate!(options, @call, "call"), defaults))
 
+  @doc "Validates the options of one call, for a pool whose defaults are not known here."
+  @spec validate_call!(keyword) :: keyword
+  def validate_call!(options), do: validate!(options, @call, "call")
+
   defp encode(options) do
     wire = [
       timeout: options.timeout,
@@ -180,10 +203,11 @@ defmodule Stevedore.Options do
   end
 
   @doc "The options as a Markdown list."
-  @spec docs(:pool | :call | :stream) :: String.t()
+  @spec docs(:pool | :call | :stream | :group) :: String.t()
   def docs(:pool), do: docs_of(@pool)
   def docs(:call), do: docs_of(@call)
   def docs(:stream), do: docs_of(@stream)
+  def docs(:group), do: docs_of(@group)
 
   defp docs_of(schema) do
     Enum.map_join(schema, "\n", fn {key, type, default, doc} ->
@@ -219,11 +243,11 @@ defmodule Stevedore.Options do
     end
   end
 
-  defp fetch!(options, key, :required) do
-    Map.get(options, key) || raise ArgumentError, "pool option #{inspect(key)} is required"
+  defp fetch!(options, key, :required, what) do
+    Map.get(options, key) || raise ArgumentError, "#{what} option #{inspect(key)} is required"
   end
 
-  defp fetch!(options, key, default), do: Map.get(options, key, default)
+  defp fetch!(options, key, default, _what), do: Map.get(options, key, default)
 
   defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:any, _value), do: true

@@ -35,13 +35,21 @@ defmodule Stevedore.Tally do
   @spec bounds() :: [pos_integer, ...]
   def bounds, do: @bounds
 
-  @doc "Counts a job that came to a value."
-  @spec count_ok(t, Error.receipt()) :: :ok
+  @doc "Counts a job that came to a value. Without a pool here there is nothing to count it in."
+  @spec count_ok(t | nil, Error.receipt()) :: :ok
+  def count_ok(nil, _receipt), do: :ok
+
   def count_ok(tally, %{queued_us: queued, ran_us: ran}) do
     :ok = :counters.add(tally, @queue_sum, queued)
     :ok = :counters.add(tally, @run_sum, ran)
     :counters.add(tally, @run + bucket(ran), 1)
   end
+
+  @doc "Counts a decoded reply, if it is an end."
+  @spec count(t | nil, Stevedore.Protocol.reply()) :: :ok
+  def count(tally, {:ok, _value, receipt}), do: count_ok(tally, receipt)
+  def count(tally, {:error, kind, _details, _receipt}), do: count_error(tally, kind)
+  def count(_tally, _other), do: :ok
 
   # The first bound that is not less; most jobs are short.
   for {bound, place} <- Enum.with_index(@bounds, 1) do
@@ -50,7 +58,7 @@ defmodule Stevedore.Tally do
 
   defp bucket(_us), do: @buckets
 
-  @doc "Counts a job that did not. Without a pool there is nothing to count it in."
+  @doc "Counts a job that did not."
   @spec count_error(t | nil, Error.kind()) :: :ok
   def count_error(nil, _kind), do: :ok
   def count_error(tally, kind), do: :counters.add(tally, place(kind), 1)

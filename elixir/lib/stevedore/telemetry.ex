@@ -22,13 +22,17 @@ defmodule Stevedore.Telemetry do
   its own process: the second when it takes the result, so a job that nobody awaits has no end. If the
   caller died, the worker's process emits the exception. What happens in between is emitted by whoever has the job.
 
-  The metadata *of a job*: `pool`, `op`, `job` (the reference in `Stevedore.Job`), `worker` (the process it was sent to; `nil`
-  if it never got to one, or has none yet) and `context`, the call option: see "OpenTelemetry" below. `duration` is what the
-  caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
+  The metadata *of a job*: `pool`, `node` (of the pool), `op`, `job` (the reference in `Stevedore.Job`), `worker` (the process it
+  was sent to; `nil` if it never got to one, or has none yet) and `context`, the call option: see "OpenTelemetry" below. `duration` is
+  what the caller saw; `queue_time`, `run_time` and `cpu_time` are what the worker measured.
 
   #{Events.docs(:job)}
 
   Not an event of its own: a job's start on a thread, which is `queue_time` before its end, and its progress.
+
+  A job that was called for another node's pool (`Stevedore.call({pool, node}, …)`) has its `:start` and its end on the node
+  that called. If its caller died, its end is emitted on the pool's node. `:moved` and `:settled` are emitted where the job is,
+  with a reference of their own.
 
   ## Workers
 
@@ -63,7 +67,7 @@ defmodule Stevedore.Telemetry do
   The guide on observability has it whole.
   """
 
-  alias Stevedore.{Error, Job, Ticket}
+  alias Stevedore.{Error, Job, Remote, Ticket}
 
   @doc """
   The names of all events: for `:telemetry.attach_many/4`.
@@ -260,6 +264,7 @@ defmodule Stevedore.Telemetry do
   defp job_metadata(job) do
     %{
       pool: job.pool,
+      node: Remote.node_of(job),
       op: job.op,
       job: job.ref,
       worker: Map.get(job, :worker),

@@ -109,10 +109,14 @@ defmodule Stevedore.PoolCase do
   @doc "Sends this process the pool's events as `{:event, name, measurements, metadata}`."
   def forward_events(pool, events) do
     id = make_ref()
-    test = self()
-    events = for event <- events, do: [:stevedore | event]
-    :ok = :telemetry.attach_many(id, events, &__MODULE__.forward_event/4, {pool, test})
+    :ok = send_events(pool, events, self(), id)
     ExUnit.Callbacks.on_exit(fn -> :telemetry.detach(id) end)
+  end
+
+  @doc "Sends `pid` the pool's events on this node, for good."
+  def send_events(pool, events, pid, id \\ make_ref()) do
+    events = for event <- events, do: [:stevedore | event]
+    :telemetry.attach_many(id, events, &__MODULE__.forward_event/4, {pool, pid})
   end
 
   def forward_event([:stevedore | event], measurements, %{pool: pool} = metadata, {pool, test}) do

@@ -8,7 +8,7 @@ defmodule Stevedore.Telemetry.Events do
 
   @type name :: [atom, ...]
 
-  @job [:pool, :op, :job, :worker, :context]
+  @job [:pool, :node, :op, :job, :worker, :context]
   @worker [:pool, :worker, :os_pid]
   @time [:system_time, :monotonic_time]
   @measured [:duration, :monotonic_time, :queue_time, :run_time, :cpu_time]
