@@ -60,7 +60,18 @@ defmodule Stevedore do
   run again (`idempotent`). See `docs/job_lifecycle.md`.
   """
 
-  alias Stevedore.{Caller, Dispatcher, Error, Job, JobStream, Manager, Options, Pool, Roster}
+  alias Stevedore.{
+    Caller,
+    Dispatcher,
+    Error,
+    Health,
+    Job,
+    JobStream,
+    Manager,
+    Options,
+    Pool,
+    Roster
+  }
 
   @type pool :: atom
   @type op :: atom | String.t()
@@ -174,6 +185,8 @@ defmodule Stevedore do
     * `deaths`: how many workers have died, by cause: `:crash`, `:exit`, `:kill`, `:oom`, `:signal`, `:stuck_job`,
       `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`, `:worker_process`, `:boot`
     * `circuit`: `:closed` or `:open`
+    * `size`: how many workers there should be
+    * `draining`: whether it drains or has drained
     * `waiting`: jobs that are with no worker
     * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
 
@@ -206,6 +219,17 @@ defmodule Stevedore do
       end
     end)
   end
+
+  @doc """
+  Whether the pool can do its work: `:ok`, `{:degraded, reasons}` if it does but something is not as it should be,
+  or `{:error, reasons}` if it does not. `Stevedore.Health` has the reasons, and what to make of it in an endpoint.
+
+      :ok = Stevedore.health(MyApp.Native)
+
+  It takes at most `:timeout` ms (1000), even if workers hang.
+  """
+  @spec health(pool, timeout: pos_integer) :: Health.t()
+  def health(pool, options \\ []), do: Health.check(pool, options)
 
   @doc """
   Replaces all workers, one after the other, each new one ready before an old one drains: no call is refused
