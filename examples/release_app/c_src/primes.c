@@ -1,5 +1,5 @@
-/* `primes.count` counts the primes below a number, by trial division: slow on purpose. It shows what an op that
- * takes long owes to everybody: it looks now and then whether it is to stop, and says how far it is. */
+/* `primes.count` counts the primes below a number, by trial division: slow on purpose. It shows what an op
+ * that takes long owes to everybody: it looks now and then whether it is to stop, and says how far it is. */
 #include <stevedore.h>
 
 static bool is_prime(int64_t number) {
