@@ -33,9 +33,9 @@ defmodule Stevedore.Health do
 
   ## Cost
 
-  One `ping` to each worker, which answers it beside its jobs, however busy its threads are; about a
-  twentieth of a millisecond. Asking every second is fine. It takes at most `:timeout` ms whatever hangs, for it is done by a process of its own, which is then killed.
-  The pings show in telemetry as jobs, with the op `ping`.
+  One `ping` to each worker, which answers it beside its jobs, however busy its threads are: a fraction of a
+  millisecond. It takes at most `:timeout` ms whatever hangs, for it is done by a process of its own, which is then
+  killed. The pings show in telemetry as jobs, with the op `ping`.
 
   ## In an endpoint
 

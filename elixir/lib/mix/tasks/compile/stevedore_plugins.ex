@@ -49,6 +49,7 @@ defmodule Mix.Tasks.Compile.StevedorePlugins do
         if output != "", do: Mix.shell().info(output)
         # By renaming: a worker may have the old file mapped.
         File.rename!(target <> ".new", target)
+        File.mkdir_p!(Path.dirname(note(source)))
         File.write!(note(source), inspect(arguments(source)))
 
       {output, _status} ->

@@ -72,7 +72,29 @@ defmodule Mix.Tasks.Compile.StevedorePort do
         :ok
 
       {output, _status} ->
-        Mix.raise("the C program of Stevedore was not built:\n\n#{output}\n#{advice()}")
+        Mix.raise(
+          "the C program of Stevedore was not built#{lack(output)}.\n\n#{output}\n#{advice()}"
+        )
+    end
+  end
+
+  # What CMake and pkg-config say of a library, in their many ways.
+  @lacks [
+    ~r/Package '([\w.+-]+)'.* not found/,
+    ~r/Package ([\w.+-]+) was not found/,
+    ~r/No package '([\w.+-]+)' found/,
+    ~r/configuration file provided by "([\w.+-]+)"/,
+    ~r/Could NOT find ([\w.+-]+)/,
+    ~r/Could not find (EI_LIBRARY|ERL|PKG_CONFIG_EXECUTABLE)/,
+    ~r/(No CMAKE_C_COMPILER) could be found/
+  ]
+
+  defp lack(output) do
+    names = for pattern <- @lacks, [_all, name] <- Regex.scan(pattern, output), do: name
+    # "could not find Threads" is said before it is looked for elsewhere.
+    case Enum.uniq(names) -- ["Threads"] do
+      [] -> ""
+      names -> ": what is lacking is #{Enum.join(names, ", ")}"
     end
   end
 
