@@ -2,6 +2,7 @@ defmodule Stevedore.MixProject do
   use Mix.Project
 
   @version "0.1.0"
+  @repository "https://github.com/stevedore-beam/stevedore"
 
   def project do
     [
@@ -13,7 +14,9 @@ defmodule Stevedore.MixProject do
       compilers: Mix.compilers() ++ [:stevedore_port],
       start_permanent: Mix.env() == :prod,
       deps: deps(System.get_env("STEVEDORE_DEPS")),
+      aliases: aliases(),
       package: package(),
+      source_url: @repository,
       docs: docs(),
       dialyzer: [flags: [:unmatched_returns, :underspecs]]
     ]
@@ -54,14 +57,66 @@ defmodule Stevedore.MixProject do
     end
   end
 
-  # `c_src` is what the C program is built from: the repository's CMakeLists.txt, port/ and proto/.
+  # What belongs into the package and lies outside of this directory: where it is, and where the package has it.
+  # `c_src` is what the C program is built from.
+  @from_repository [
+    {"CMakeLists.txt", "c_src/CMakeLists.txt"},
+    {"port", "c_src/port"},
+    {"proto/error_kinds.def", "c_src/proto/error_kinds.def"},
+    {"docs/stevedore.1", "c_src/docs/stevedore.1"},
+    {"proto/PROTOCOL.md", "docs/PROTOCOL.md"},
+    {"docs/job_lifecycle.md", "docs/job_lifecycle.md"},
+    {"docs/guides", "docs/guides"},
+    {"CHANGELOG.md", "CHANGELOG.md"},
+    {"LICENSE", "LICENSE"},
+    {"usage-rules.md", "usage-rules.md"}
+  ]
+
   defp package do
     [
       licenses: ["Apache-2.0"],
-      links: %{},
-      files: ~w(lib priv/grafana c_src mix.exs .formatter.exs README.md)
+      links: %{
+        "GitHub" => @repository,
+        "Changelog" => @repository <> "/blob/main/CHANGELOG.md",
+        "Protocol" => @repository <> "/blob/main/proto/PROTOCOL.md"
+      },
+      files:
+        ~w(lib priv/grafana c_src docs mix.exs .formatter.exs README.md CHANGELOG.md LICENSE) ++
+          if(usage_rules?(), do: ["usage-rules.md"], else: [])
     ]
   end
+
+  defp usage_rules?, do: Enum.any?(["", "../"], &File.exists?(&1 <> "usage-rules.md"))
+
+  defp aliases do
+    for task <- [:"hex.build", :"hex.publish"], do: {task, &with_repository(task, &1)}
+  end
+
+  # Hex packs nothing from above this directory, and a symbolic link only as such: what is to come along lies
+  # here for as long as the task runs.
+  defp with_repository(task, args) do
+    if File.exists?("c_src"),
+      do: Mix.raise("#{Path.expand("c_src")} is in the way: a rest of an interrupted #{task}?")
+
+    copies =
+      for {from, to} <- @from_repository,
+          File.exists?(Path.join("..", from)),
+          not File.exists?(top(to)),
+          do: {Path.join("..", from), to}
+
+    try do
+      for {from, to} <- copies do
+        File.mkdir_p!(Path.dirname(to))
+        File.cp_r!(from, to)
+      end
+
+      Mix.Task.run(task, args)
+    after
+      for {_from, to} <- copies, do: File.rm_rf!(top(to))
+    end
+  end
+
+  defp top(path), do: path |> Path.split() |> hd()
 
   defp docs do
     [

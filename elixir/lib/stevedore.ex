@@ -72,6 +72,7 @@ defmodule Stevedore do
     Caller,
     Dispatcher,
     Error,
+    Health,
     Job,
     JobStream,
     Manager,
@@ -194,7 +195,7 @@ defmodule Stevedore do
   @doc """
   The pool's condition, and its workers' own counters, busy or not: a map with
 
-    * `name`, and `size`, how many workers there should be
+    * `name`, `size`, how many workers there should be, and `draining`, whether it drains or has drained
     * `workers`: a map for each of them, see below
     * `deaths`: how many workers have died since the pool was started, by cause: `:crash`, `:exit`, `:kill`, `:oom`,
       `:signal`, `:stuck_job`, `:drain_timeout`, `:unresponsive`, `:kill_rss`, `:protocol`, `:port_closed`,
@@ -246,6 +247,24 @@ defmodule Stevedore do
        }}
     end
   end
+
+  @doc """
+  Whether the pool can do its work: `:ok`, `{:degraded, reasons}` if it does but something is not as it should be,
+  or `{:error, reasons}` if it does not. `Stevedore.Health` has the reasons, and what to make of it in an endpoint.
+
+      :ok = Stevedore.health(MyApp.Native)
+
+  It takes at most `:timeout` ms (1000), even if workers hang.
+  """
+  @spec health(pool, timeout: pos_integer) :: Health.t()
+  def health(pool, options \\ [])
+
+  def health({pool, node}, options) do
+    with {:error, %Error{message: message}} <- Remote.run(node, :health, [pool, options]),
+         do: {:error, [message]}
+  end
+
+  def health(pool, options), do: Health.check(pool, options)
 
   @doc """
   Replaces all workers, one after the other, each new one ready before an old one drains: no call is refused

@@ -389,6 +389,21 @@ class File(BlackBoxTest):
         self.assertEqual(self.command().returncode, 64)
         self.assertEqual(self.command("a", "b").returncode, 64)
 
+    def test_without_room_is_a_failed_start_and_no_sigbus_later(self):
+        """In a mount namespace with a file system of one page: what /dev/shm of a container can be like."""
+        with tempfile.TemporaryDirectory() as directory:
+            def in_small_file_system(command):
+                script = f"mount -t tmpfs -o size=4k none {directory} && {command}"
+                return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+            if in_small_file_system("true").returncode != 0:
+                self.skipTest("no file system can be mounted here")
+            box = os.path.join(directory, "box")
+            end = in_small_file_system(f"{EXECUTABLE} --threads 1 --black-box {box}; echo $?; ls {directory}")
+            self.assertEqual(end.stdout, "71\n")
+            self.assertIn("there is no room for the black box", end.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -83,6 +83,14 @@ defmodule Stevedore.Manager do
   @spec stats(atom) :: map
   def stats(pool), do: GenServer.call(name(pool), :stats)
 
+  @doc "The same; `nil` if it does not answer within that many ms, or is not there."
+  @spec stats(atom, timeout :: non_neg_integer) :: map | nil
+  def stats(pool, timeout) do
+    GenServer.call(name(pool), :stats, timeout)
+  catch
+    :exit, _reason -> nil
+  end
+
   @spec restart(atom, keyword) :: :ok | {:error, Error.t()}
   def restart(pool, options), do: GenServer.call(name(pool), {:restart, options}, :infinity)
 
@@ -178,6 +186,7 @@ defmodule Stevedore.Manager do
        deaths: manager.obituaries.counts,
        recent_deaths: manager.obituaries.recent,
        circuit: manager.circuit.state,
+       draining: manager.draining != nil,
        size: manager.size
      }, manager}
   end

@@ -58,14 +58,17 @@ defmodule Stevedore.Stats do
     }
   end
 
-  # One reference is the monitor and where the answer goes.
-  defp ask(pid) do
+  @doc "Asks a worker for its process's counters. What is returned is the monitor, and where the answer goes."
+  @spec ask(pid) :: reference
+  def ask(pid) do
     ref = Process.monitor(pid, alias: :reply_demonitor)
     send(pid, {:stevedore_stats, ref})
     ref
   end
 
-  defp answer(ref, deadline) do
+  @doc "The answer, if it comes by then (ms of monotonic time)."
+  @spec answer(reference, integer) :: map | nil
+  def answer(ref, deadline) do
     receive do
       {^ref, answer} -> answer
       {:DOWN, ^ref, :process, _pid, _reason} -> nil

@@ -22,6 +22,12 @@
 #define LINE        64u   /* of the cache */
 #define SLOTS_APART 4096u /* jobs between two uses of a slot: more than a host has unread replies */
 
+/* What is reserved at the start: 300 KiB hold what pools need who leave max_queue at its default. Where there
+ * is no room for it (a container's /dev/shm is small), that is a failed start, not a SIGBUS some time later.
+ */
+#define OPS_RESERVED   64u
+#define SLOTS_RESERVED 36864u
+
 static struct {
     struct black_box_header *header;
     struct black_box_thread *threads;
@@ -46,14 +52,28 @@ static uint64_t align(uint64_t offset) {
     return (offset + LINE - 1) / LINE * LINE;
 }
 
-static void *map(const char *file, size_t size) {
-    int fd = -1;
-    if (file != NULL) {
-        fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
-            fatal(EXIT_NO_RESOURCES, "cannot make the black box %s: %s", file, strerror(errno));
-        }
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static int make_file(const char *file, const struct black_box_header *header, size_t size) {
+    int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
+        fatal(EXIT_NO_RESOURCES, "cannot make the black box %s: %s", file, strerror(errno));
     }
+    size_t slots = least(header->slot_capacity, SLOTS_RESERVED) * sizeof *box.slots;
+    int error = posix_fallocate(fd, 0, (off_t)(header->ops_at + OPS_RESERVED * BLACK_BOX_OP_NAME));
+    error = error != 0 ? error : posix_fallocate(fd, (off_t)header->slots_at, (off_t)slots);
+    if (error != 0) {
+        (void)unlink(file);
+        fatal(EXIT_NO_RESOURCES, "there is no room for the black box %s (%s): enlarge that file system", file,
+              strerror(error));
+    }
+    return fd;
+}
+
+static void *map(const char *file, const struct black_box_header *header, size_t size) {
+    int fd = file == NULL ? -1 : make_file(file, header, size);
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
                         file == NULL ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
@@ -81,7 +101,7 @@ static struct black_box_header lay_out(unsigned threads, size_t slots) {
 
 void black_box_open(const char *file, unsigned threads, size_t slots) {
     struct black_box_header header = lay_out(threads, slots);
-    char *memory = map(file, header.slots_at + slots * sizeof *box.slots);
+    char *memory = map(file, &header, header.slots_at + slots * sizeof *box.slots);
     box.threads = (void *)(memory + header.threads_at);
     box.crash = (void *)(memory + header.crash_at);
     box.names = (void *)(memory + header.ops_at);

@@ -104,7 +104,8 @@ defmodule Stevedore.Worker.Launch do
 
   def exit_status(71),
     do:
-      "exit code 71, the system refused what it needs to start: threads, pipes, or what :confine requires"
+      "exit code 71, the system refused what it needs to start: threads, pipes, room for its black box in /dev/shm, " <>
+        "or what :confine requires"
 
   def exit_status(74), do: "exit code 74, stdin or stdout failed"
   def exit_status(75), do: "exit code 75, ended by its own watchdog"
