@@ -14,7 +14,7 @@ defmodule Stevedore.MixProject do
       start_permanent: Mix.env() == :prod,
       deps: deps(System.get_env("STEVEDORE_DEPS")),
       package: package(),
-      docs: docs(),
+      docs: &docs/0,
       dialyzer: [flags: [:unmatched_returns, :underspecs]]
     ]
   end
@@ -58,13 +58,9 @@ defmodule Stevedore.MixProject do
     ]
   end
 
+  # The site is described where its pages are.
   defp docs do
-    [
-      main: "Stevedore",
-      extras: ["README.md"],
-      groups_for_modules: [
-        "Public API": [Stevedore, Stevedore.Job, Stevedore.Error, Stevedore.Telemetry]
-      ]
-    ]
+    [{site, _} | _] = Code.compile_file("../docs/site.exs", __DIR__)
+    site.docs(@version)
   end
 end

@@ -57,7 +57,7 @@ defmodule Stevedore do
 
   The job that did it is `:crashed`, with the signal, the address and the native backtrace. Jobs that had not
   started go on in another worker, and nobody notices. Those that ran beside it are `:lost`, unless they may be
-  run again (`idempotent`). See `docs/job_lifecycle.md`.
+  run again (`idempotent`). See [the life of a job](job_lifecycle.md).
   """
 
   alias Stevedore.{Caller, Dispatcher, Error, Job, JobStream, Manager, Options, Pool, Roster}
@@ -177,7 +177,9 @@ defmodule Stevedore do
     * `waiting`: jobs that are with no worker
     * `quarantined`: maps with `fingerprint`, `op` and `for_ms`
 
-        {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
+  For example:
+
+      {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
   """
   @spec stats(pool) :: {:ok, map} | {:error, Error.t()}
   def stats(pool) do

@@ -1,0 +1,63 @@
+# The code of every page, run as it stands; the rules are in tests/README.md. A page is a test, in a VM and a
+# directory of its own; each has its own module, so that pages run at the same time.
+
+alias Stevedore.Snippets.{Page, Run}
+
+root = Path.expand("../../..", __DIR__)
+
+for page <- Page.all(root) do
+  name = page |> Path.rootname() |> String.replace(~r/\W/, "_") |> Macro.camelize()
+
+  defmodule Module.concat(Stevedore.SnippetsTest, name) do
+    use ExUnit.Case, async: true
+
+    @moduletag :docs
+    @moduletag timeout: 120_000
+    @root root
+    @page page
+    @external_resource Path.join(root, page)
+
+    test "#{page}: its code runs" do
+      home = Path.join(System.tmp_dir!(), "stevedore-page-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm_rf!(home) end)
+      {arguments, options} = Run.vm(@root, @page, home)
+      command = ["--kill-after=5", "100", "elixir" | arguments]
+      {output, status} = System.cmd("timeout", command, [stderr_to_stdout: true] ++ options)
+      assert status == 0, output
+    end
+  end
+end
+
+defmodule Stevedore.SnippetsTest do
+  use ExUnit.Case, async: true
+
+  @moduletag :docs
+  @root root
+
+  # Nobody hides: whoever runs this sees what is not run, and why.
+  test "what is not run is listed" do
+    blocks =
+      for page <- Page.all(@root), block <- blocks(page), do: {page, block, Page.fate(block)}
+
+    IO.puts("\n#{Enum.count(blocks, &match?({_, _, :run}, &1))} blocks of code are run; not run:")
+
+    for {page, block, fate} <- blocks, fate not in [:run, :text] do
+      IO.puts("  #{page}:#{block.line} #{block.lang}: #{why(fate)}")
+    end
+
+    assert blocks != []
+  end
+
+  test "no block is in a language that nobody runs but that could be run" do
+    for page <- Page.all(@root), block <- blocks(page) do
+      refute block.lang in ["", "bash", "shell", "console", "iex", "exs"] and
+               is_nil(block.not_run),
+             "#{page}:#{block.line}: a block of #{inspect(block.lang)}: make it `sh` or `elixir`, or `text`"
+    end
+  end
+
+  defp blocks(page), do: @root |> Path.join(page) |> File.read!() |> Page.parse()
+
+  defp why({:not_run, why}), do: why
+  defp why({:missing, names}), do: "#{Enum.join(names, ", ")} is not there"
+end
