@@ -98,8 +98,9 @@ defmodule Stevedore.Site do
   # The header itself: its opening comment as text, then its declarations, with their comments, by section.
   defp write_header_page do
     header = File.read!(Path.join(@root, "port/include/stevedore.h"))
-    [[opening, text]] = Regex.scan(~r|\A/\*(.*?)\*/\n|s, header)
-    rest = binary_part(header, byte_size(opening), byte_size(header) - byte_size(opening))
+    [_, text] = Regex.run(~r|\A/\*(.*?)\*/\n|s, header)
+    # Without guards and the macros of compilers.
+    [_before, rest] = String.split(header, ~r{(?=/\* The version of this header)}, parts: 2)
     sections = String.split(rest, ~r{/\* --- (?=[A-Z])})
     page = ["# stevedore.h\n\n", prose(text), "\n" | Enum.map(sections, &section/1)]
     File.mkdir_p!(Path.join(@root, "build"))
@@ -161,6 +162,7 @@ defmodule Stevedore.Site do
   defp target(href, file) do
     case URI.parse(href || "") do
       %{scheme: nil, host: nil, path: path} = uri when is_binary(path) and path != "" -> target(path, uri.fragment, file)
+      %{scheme: nil, host: nil, fragment: fragment} when is_binary(fragment) -> target(Path.basename(file), fragment, file)
       _elsewhere -> :keep
     end
   end
@@ -169,10 +171,23 @@ defmodule Stevedore.Site do
     full = path |> Path.expand(Path.dirname(Path.expand(file))) |> Path.relative_to(@root)
 
     cond do
-      page = page(full) -> page_name(page) <> ".html" <> if(fragment, do: "##{fragment}", else: "")
+      page = page(full) -> page_name(page) <> ".html" <> anchor(page, fragment)
       File.exists?(Path.join(@root, full)) -> :none
       true -> :keep
     end
+  end
+
+  # The heading that the repository's reader would see, by the name that it has here.
+  defp anchor(_page, nil), do: ""
+
+  defp anchor(page, fragment) do
+    headings = for [_, heading] <- Regex.scan(~r/^#+ +(.+)$/m, File.read!(Path.join(@root, page))), do: heading
+    heading = Enum.find(headings, fragment, &(github(&1) == fragment))
+    "#" <> ExDoc.Utils.text_to_id(String.replace(heading, "`", ""))
+  end
+
+  defp github(heading) do
+    heading |> String.downcase() |> String.replace(~r/[^\p{L}\p{N} _-]/u, "") |> String.replace(" ", "-")
   end
 
   defp page("README.md"), do: "docs/guides/introduction.md"

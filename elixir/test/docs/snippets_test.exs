@@ -18,11 +18,7 @@ for page <- Page.all(root) do
     @external_resource Path.join(root, page)
 
     test "#{page}: its code runs" do
-      home = Path.join(System.tmp_dir!(), "stevedore-page-#{System.unique_integer([:positive])}")
-      on_exit(fn -> File.rm_rf!(home) end)
-      {arguments, options} = Run.vm(@root, @page, home)
-      command = ["--kill-after=5", "100", "elixir" | arguments]
-      {output, status} = System.cmd("timeout", command, [stderr_to_stdout: true] ++ options)
+      {output, status} = Run.page(@root, Path.join(@root, @page), @page)
       assert status == 0, output
     end
   end

@@ -5,15 +5,24 @@ defmodule Stevedore.Snippets.Run do
   alias Stevedore.Snippets.{Page, Script, Shell}
 
   @doc """
-  The arguments of `elixir`, directory and environment for a VM that runs a page. The directory looks like the
-  repository, without being it.
+  Runs the page that is in `file`, in a VM and a directory of its own. The directory looks like the repository,
+  without being it. Returns what was printed, and 0 if all went well.
   """
-  @spec vm(Path.t(), String.t(), Path.t()) :: {[String.t()], keyword}
-  def vm(root, page, home) do
+  @spec page(Path.t(), Path.t(), String.t()) :: {String.t(), non_neg_integer}
+  def page(root, file, page) do
+    home = Path.join(System.tmp_dir!(), "stevedore-page-#{System.unique_integer([:positive])}")
     furnish(root, home)
+    {arguments, options} = vm(file, page, home)
+    arguments = ["--kill-after=5", "100", "elixir" | arguments]
+    result = System.cmd("timeout", arguments, [stderr_to_stdout: true] ++ options)
+    File.rm_rf!(home)
+    result
+  end
+
+  defp vm(file, page, home) do
     paths = for path <- code_paths(), argument <- ["-pa", path], do: argument
     code = "#{inspect(__MODULE__)}.main()"
-    {paths ++ ["-e", code, "--", Path.join(root, page), page], cd: home, env: environment(home)}
+    {paths ++ ["-e", code, "--", file, page], cd: home, env: environment(home)}
   end
 
   defp furnish(root, home) do
