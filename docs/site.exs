@@ -18,6 +18,11 @@ defmodule Stevedore.Site do
     Decisions: ~w(docs/decisions/*.md)
   ]
 
+  # Drawings in a font that has lines.
+  @style """
+  <style>pre code.text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; line-height: 1.25; font-size: 13px; }</style>
+  """
+
   # In the order in which a reader wants them.
   @order ~w(Introduction Guides Integrations Reference Project Decisions)a
 
@@ -34,7 +39,8 @@ defmodule Stevedore.Site do
       groups_for_extras: for({group, pages} <- groups(), do: {group, Enum.map(pages, &from_project/1)}),
       groups_for_modules: modules(),
       nest_modules_by_prefix: [Stevedore],
-      assets: assets()
+      assets: assets(),
+      before_closing_head_tag: fn :html -> @style end
     ]
   end
 
@@ -151,6 +157,11 @@ defmodule Stevedore.Site do
 
   defp relink({:img, attributes, content, meta}, _file) do
     {:img, Keyword.update(attributes, :src, nil, &picture/1), content, meta}
+  end
+
+  # On a page, a block without a language is no Elixir.
+  defp relink({:pre, attributes, [{:code, [], content, meta}], more} = node, file) do
+    if Path.extname(file) == ".ex", do: node, else: {:pre, attributes, [{:code, [class: "text"], content, meta}], more}
   end
 
   defp relink({tag, attributes, content, meta}, file), do: {tag, attributes, relink(content, file), meta}
