@@ -56,6 +56,8 @@ defmodule Stevedore.Snippets.PageTest do
         elixir!("a = 1\na + 1 #=> 3")
       end
 
+      elixir!("[ok: 1, a: %{b: 2}] #=> [{:ok, 1}, {:a, %{:b => 2}}]")
+
       assert_raise RuntimeError, ~r/page:2/, fn -> elixir!("if true do\n  1\nend\n#=> 2") end
     end
 

@@ -67,19 +67,29 @@ defmodule Stevedore.Snippets.Script do
       raise "#{page}:#{line}: #{severity}: #{message}"
     end
 
-    compare!(
-      expected,
-      inspect(value, limit: :infinity, printable_limit: :infinity),
-      "#{page}:#{line}"
-    )
-
+    same?(expected, value) || differs!(expected, value, "#{page}:#{line}")
     {binding, env}
   end
 
-  defp compare!("", _value, _where), do: :ok
+  # As `inspect` has it, or another way to write the same.
+  defp same?("", _value), do: true
 
-  defp compare!(expected, value, where) do
-    Page.matches?(expected, value) ||
-      raise "#{where}: the page says\n\n#{expected}\n\nand this is\n\n    #{value}\n"
+  defp same?(expected, value),
+    do: Page.matches?(expected, text(value)) or literally?(expected, value)
+
+  defp literally?(expected, value) do
+    case Code.string_to_quoted(expected, emit_warnings: false) do
+      {:ok, quoted} ->
+        Macro.quoted_literal?(quoted) and elem(Code.eval_quoted(quoted), 0) == value
+
+      {:error, _} ->
+        false
+    end
+  end
+
+  defp text(value), do: inspect(value, limit: :infinity, printable_limit: :infinity)
+
+  defp differs!(expected, value, where) do
+    raise "#{where}: the page says\n\n#{expected}\n\nand this is\n\n    #{text(value)}\n"
   end
 end
