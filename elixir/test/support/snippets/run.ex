@@ -84,7 +84,7 @@ defmodule Stevedore.Snippets.Run do
     path = Path.join(home, file)
     File.mkdir_p!(Path.dirname(path))
     File.write!(path, block.code <> "\n")
-    if Path.extname(file) == ".ex", do: Code.compile_file(path)
+    if Path.extname(file) == ".ex", do: Script.compile!(path)
     state
   end
 

@@ -60,15 +60,28 @@ defmodule Stevedore.Snippets.Script do
   end
 
   defp evaluate!({expression, line, expected}, {binding, env}, page) do
-    {{value, binding, env}, diagnostics} =
-      Code.with_diagnostics(fn -> Code.eval_quoted_with_env(expression, binding, env) end)
-
-    for %{severity: severity, message: message} <- diagnostics do
-      raise "#{page}:#{line}: #{severity}: #{message}"
-    end
+    {value, binding, env} =
+      strictly("#{page}:#{line}", fn -> Code.eval_quoted_with_env(expression, binding, env) end)
 
     same?(expected, value) || differs!(expected, value, "#{page}:#{line}")
     {binding, env}
+  end
+
+  @doc "Compiles a file."
+  @spec compile!(Path.t()) :: :ok
+  def compile!(path) do
+    _modules = strictly(Path.basename(path), fn -> Code.compile_file(path) end)
+    :ok
+  end
+
+  # A warning is an error.
+  defp strictly(where, fun) do
+    {result, diagnostics} = Code.with_diagnostics(fun)
+
+    for %{severity: severity, message: message} <- diagnostics,
+        do: raise("#{where}: #{severity}: #{message}")
+
+    result
   end
 
   # As `inspect` has it, or another way to write the same.
