@@ -36,9 +36,11 @@ defmodule Stevedore.SnippetsTest do
       for page <- Page.all(@root), block <- blocks(page), do: {page, block, Page.fate(block)}
 
     IO.puts("\n#{Enum.count(blocks, &match?({_, _, :run}, &1))} blocks of code are run; not run:")
+    for {page, block, {:not_run, why}} <- blocks, do: IO.puts("  #{page}:#{block.line} #{why}")
+    missing = for {page, _block, {:missing, names}} <- blocks, do: {page, names}
 
-    for {page, block, fate} <- blocks, fate not in [:run, :text] do
-      IO.puts("  #{page}:#{block.line} #{block.lang}: #{why(fate)}")
+    for {{page, names}, count} <- Enum.sort(Enum.frequencies(missing)) do
+      IO.puts("  #{page}: #{count} that need #{Enum.join(names, ", ")}")
     end
 
     assert blocks != []
@@ -53,7 +55,4 @@ defmodule Stevedore.SnippetsTest do
   end
 
   defp blocks(page), do: @root |> Path.join(page) |> File.read!() |> Page.parse()
-
-  defp why({:not_run, why}), do: why
-  defp why({:missing, names}), do: "#{Enum.join(names, ", ")} is not there"
 end
