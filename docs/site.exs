@@ -12,7 +12,7 @@ defmodule Stevedore.Site do
     Introduction: ~w(docs/guides/introduction.md docs/guides/choosing.md docs/guides/cheatsheet.cheatmd
         docs/livebook/*.livemd),
     Integrations: ~w(docs/guides/{oban,liveview,broadway,ash,dashboards}.md),
-    Guides: ~w(docs/guides/{writing_an_op,other_languages,testing,troubleshooting,production,tuning}.md docs/guides/*.md),
+    Guides: ~w(docs/guides/{writing_an_op,other_languages,testing,production,tuning,observability,cluster,troubleshooting}.md docs/guides/*.md),
     Reference: ~w(docs/job_lifecycle.md proto/PROTOCOL.md build/stevedore.h.md docs/architecture.md CHANGELOG.md),
     Project: ~w(CONTRIBUTING.md proto/README.md proto/vectors/README.md port/README.md elixir/README.md tests/README.md),
     Decisions: ~w(docs/decisions/*.md)
@@ -46,9 +46,9 @@ defmodule Stevedore.Site do
 
   defp modules do
     [
-      "Public API": [Stevedore, Stevedore.Job, Stevedore.Error, Stevedore.Telemetry, Stevedore.Confinement],
-      Integrations: ~r/^Stevedore\.(Oban|PromEx|LiveDashboard|OpenTelemetry|Prometheus|Testing|Cluster|Health)/,
-      Internals: ~r/^Stevedore\./
+      "Jobs and pools": [Stevedore, ~r/^Stevedore\.(Job|Error|Group|Behaviour|Testing|Health)/],
+      Observability: ~r/^Stevedore\.(Telemetry|Metrics|Prometheus|PromEx|LiveDashboard)/,
+      Oban: ~r/^Stevedore\.Oban/
     ]
   end
 
