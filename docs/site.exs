@@ -169,7 +169,7 @@ defmodule Stevedore.Site do
 
   defp picture(source), do: if(source =~ ~r/^https?:/, do: source, else: Path.join("images", Path.basename(source)))
 
-  # A page of the site; a file of the repository that is none: no link, for there it is not.
+  # A page of the site; or a file of the repository that is none: where its source is published, if anywhere.
   defp target(href, file) do
     case URI.parse(href || "") do
       %{scheme: nil, host: nil, path: path} = uri when is_binary(path) and path != "" -> target(path, uri.fragment, file)
@@ -183,9 +183,15 @@ defmodule Stevedore.Site do
 
     cond do
       page = page(full) -> page_name(page) <> ".html" <> anchor(page, fragment)
-      File.exists?(Path.join(@root, full)) -> :none
+      File.exists?(Path.join(@root, full)) -> published(full, Mix.Project.config()[:source_url])
       true -> :keep
     end
+  end
+
+  defp published(_path, nil), do: :none
+
+  defp published(path, url) do
+    if File.dir?(Path.join(@root, path)), do: "#{url}/tree/main/#{path}", else: "#{url}/blob/main/#{path}"
   end
 
   # The heading that the repository's reader would see, by the name that it has here.

@@ -34,7 +34,7 @@ defmodule Site do
   defp alive?(%{path: path, fragment: fragment}, ids, directory) do
     case ids do
       %{^path => there} -> fragment in [nil, "", "content", "main"] or fragment in there or URI.decode(fragment) in there
-      _ -> File.exists?(Path.join(directory, path))
+      _ -> Path.safe_relative(path) != :error and File.exists?(Path.join(directory, path))
     end
   end
 end
