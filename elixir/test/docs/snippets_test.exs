@@ -48,7 +48,7 @@ defmodule Stevedore.SnippetsTest do
 
   test "no block is in a language that nobody runs but that could be run" do
     for page <- Page.all(@root), block <- blocks(page) do
-      refute block.lang in ["", "bash", "shell", "console", "iex", "exs"] and
+      refute block.lang in ["bash", "shell", "console", "iex", "exs"] and
                is_nil(block.not_run),
              "#{page}:#{block.line}: a block of #{inspect(block.lang)}: make it `sh` or `elixir`, or `text`"
     end
