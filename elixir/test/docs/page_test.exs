@@ -79,9 +79,14 @@ defmodule Stevedore.Snippets.PageTest do
   end
 
   describe "sh:" do
-    @describetag :tmp_dir
+    setup do
+      home = Path.join(System.tmp_dir!(), "stevedore-shell-#{System.unique_integer([:positive])}")
+      File.mkdir_p!(home)
+      on_exit(fn -> File.rm_rf!(home) end)
+      %{home: home}
+    end
 
-    test "what was printed is compared; exports and the directory stay", %{tmp_dir: home} do
+    test "what was printed is compared; exports and the directory stay", %{home: home} do
       Shell.run!(block("sh", "export A=1\nmkdir d; cd d\necho a b\n#=> a …"), home, "page")
       Shell.run!(block("sh", "echo $A\n#=> 1\nbasename $PWD\n#=> d"), home, "page")
 
@@ -90,7 +95,7 @@ defmodule Stevedore.Snippets.PageTest do
       end
     end
 
-    test "a command that fails does so", %{tmp_dir: home} do
+    test "a command that fails does so", %{home: home} do
       assert_raise RuntimeError, ~r/exit code 1/, fn ->
         Shell.run!(block("sh", "false\ntrue"), home, "page")
       end
