@@ -17,7 +17,7 @@ defmodule Stevedore.MixProject do
       aliases: aliases(),
       package: package(),
       source_url: @repository,
-      docs: docs(),
+      docs: &docs/0,
       dialyzer: [flags: [:unmatched_returns, :underspecs]]
     ]
   end
@@ -68,8 +68,7 @@ defmodule Stevedore.MixProject do
     {"docs/job_lifecycle.md", "docs/job_lifecycle.md"},
     {"docs/guides", "docs/guides"},
     {"CHANGELOG.md", "CHANGELOG.md"},
-    {"LICENSE", "LICENSE"},
-    {"usage-rules.md", "usage-rules.md"}
+    {"LICENSE", "LICENSE"}
   ]
 
   defp package do
@@ -81,12 +80,9 @@ defmodule Stevedore.MixProject do
         "Protocol" => @repository <> "/blob/main/proto/PROTOCOL.md"
       },
       files:
-        ~w(lib priv/grafana c_src docs mix.exs .formatter.exs README.md CHANGELOG.md LICENSE) ++
-          if(usage_rules?(), do: ["usage-rules.md"], else: [])
+        ~w(lib priv/grafana c_src docs mix.exs .formatter.exs README.md CHANGELOG.md LICENSE usage-rules.md)
     ]
   end
-
-  defp usage_rules?, do: Enum.any?(["", "../"], &File.exists?(&1 <> "usage-rules.md"))
 
   defp aliases do
     for task <- [:"hex.build", :"hex.publish"], do: {task, &with_repository(task, &1)}
@@ -118,20 +114,9 @@ defmodule Stevedore.MixProject do
 
   defp top(path), do: path |> Path.split() |> hd()
 
+  # The site is described where its pages are.
   defp docs do
-    [
-      main: "Stevedore",
-      extras: ["README.md"],
-      groups_for_modules: [
-        "Public API": [
-          Stevedore,
-          Stevedore.Group,
-          Stevedore.Job,
-          Stevedore.Error,
-          Stevedore.Telemetry
-        ],
-        Testing: [Stevedore.Testing, Stevedore.Behaviour]
-      ]
-    ]
+    [{site, _} | _] = Code.compile_file("../docs/site.exs", __DIR__)
+    site.docs(@version)
   end
 end

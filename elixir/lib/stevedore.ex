@@ -57,13 +57,14 @@ defmodule Stevedore do
 
   The job that did it is `:crashed`, with the signal, the address and the native backtrace. Jobs that had not
   started go on in another worker, and nobody notices. Those that ran beside it are `:lost`, unless they may be
-  run again (`idempotent`). See `docs/job_lifecycle.md`.
+  run again (`idempotent`). See [the life of a job](job_lifecycle.md).
 
   ## Other nodes
 
   Wherever a pool is asked for, `{pool, node}` is that pool on another node, with the same results and the
-  same errors; `details["node"]` says where it was. Two of them are about the node itself: `:unavailable`, if the job never left this one, and
-  `:lost`, if the node was gone when it had. Several equal pools are a `Stevedore.Group`. See `docs/guides/cluster.md`.
+  same errors; `details["node"]` says where it was. Two of them are about the node itself: `:unavailable`, if the job never left
+  this one, and `:lost`, if the node was gone when it had. Several equal pools are a `Stevedore.Group`. See
+  [several nodes](cluster.md).
   """
 
   @behaviour Stevedore.Behaviour
@@ -230,9 +231,9 @@ defmodule Stevedore do
       `signal` (`nil`: `exit` was called), `address` such as `"0x0"`, `backtrace` (a list of frames as strings) and
       `ran_us`, how long the job had run
 
-        {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
-
   It takes one message to each worker, and a second if one does not answer.
+
+      {:ok, %{circuit: :closed, workers: [%{state: :ready} | _]}} = Stevedore.stats(MyApp.Native)
   """
   @spec stats(pool) :: {:ok, map} | {:error, Error.t()}
   def stats({pool, node}), do: Remote.run(node, :stats, [pool])

@@ -29,4 +29,10 @@ without_cluster =
   end
 
 # Long enough for a loaded machine: it is only ever waited for in full by a test that fails.
-ExUnit.start(capture_log: true, assert_receive_timeout: 10_000, exclude: without_cluster)
+ExUnit.start(
+  capture_log: true,
+  assert_receive_timeout: 10_000,
+  exclude: [:docs | without_cluster]
+)
+
+# The code of the documentation has a part of its own in ./dev test: mix test --only docs.

@@ -39,7 +39,7 @@ defmodule Stevedore.Job do
           worker: pid | nil,
           started_at: integer,
           on_progress: nil | pid | (non_neg_integer, non_neg_integer -> any),
-          ticket: Stevedore.Ticket.t() | nil,
+          ticket: struct | nil,
           outcome: nil | {:error, Stevedore.Error.t()},
           tally: Stevedore.Tally.t() | nil,
           context: term,

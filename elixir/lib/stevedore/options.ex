@@ -56,8 +56,7 @@ defmodule Stevedore.Options do
      "bytes of resident memory above which a worker is replaced (seen in two samples, a second apart)."},
     {:kill_rss, {:nilable, {:integer, 1_048_576, 1_099_511_627_776}}, nil,
      "bytes of resident memory above which a worker is killed at once."},
-    {:confine, :confine, [],
-     "limits and sandbox of the worker program, see `Stevedore.Confinement`."}
+    {:confine, :confine, [], "limits and sandbox of the worker program, below."}
   ]
 
   @call [
