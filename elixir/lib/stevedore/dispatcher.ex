@@ -181,22 +181,14 @@ defmodule Stevedore.Dispatcher do
     end
   end
 
-  def handle_info({:stevedore_passed_on, message}, state), do: handle_info(message, state)
+  # From a worker that is past doing anything about it.
+  def handle_info({:stevedore_passed_on, message}, state) do
+    about_job(message, Roster.ready(state.options.name), state)
+  end
 
-  def handle_info({what, id, ref}, state) when what in [:stevedore_cancel, :stevedore_abandon] do
-    case {find(state, id, ref), state.alone} do
-      {%Ticket{} = ticket, _alone} ->
-        refuse_all([ticket], {:cancelled, "cancelled before it ran", %{}})
-        {:noreply, drop(state, ticket)}
-
-      {nil, {_monitor, pid, %Ticket{id: ^id, ref: ^ref}}} ->
-        send(pid, {:stevedore_passed_on, {what, id, ref}})
-        {:noreply, state}
-
-      _none ->
-        :ok = pass_on({what, id, ref}, state)
-        {:noreply, state}
-    end
+  def handle_info({what, _id, _ref} = message, state)
+      when what in [:stevedore_cancel, :stevedore_abandon] do
+    about_job(message, Roster.present(state.options.name), state)
   end
 
   # A suspect that is being tried is with its worker, which answers for itself, or has been told of it.
@@ -275,10 +267,22 @@ defmodule Stevedore.Dispatcher do
     Enum.each(tickets, &Dispatch.refuse(&1, refusal, now))
   end
 
-  # It has found a worker meanwhile. Workers do not pass on what was passed on to them.
-  defp pass_on(message, state) do
-    for pid <- Roster.ready(state.options.name), do: send(pid, {:stevedore_passed_on, message})
-    :ok
+  # It is here, or being tried alone, or has found a worker meanwhile. Workers do not pass on what was passed on to them, but
+  # for those that are about to end: these give it back, and are not asked again.
+  defp about_job({_what, id, ref} = message, workers, state) do
+    case {find(state, id, ref), state.alone} do
+      {%Ticket{} = ticket, _alone} ->
+        refuse_all([ticket], {:cancelled, "cancelled before it ran", %{}})
+        {:noreply, drop(state, ticket)}
+
+      {nil, {_monitor, pid, %Ticket{id: ^id, ref: ^ref}}} ->
+        send(pid, {:stevedore_passed_on, message})
+        {:noreply, state}
+
+      _none ->
+        for pid <- workers, do: send(pid, {:stevedore_passed_on, message})
+        {:noreply, state}
+    end
   end
 
   defp find(state, id, ref) do

@@ -56,6 +56,14 @@ defmodule Stevedore.Roster do
     end
   end
 
+  @doc "The same, and those that have left but not ended: they may still have jobs."
+  @spec present(atom) :: [pid]
+  def present(pool) do
+    :ets.lookup_element(pool, :present, 2, [])
+  rescue
+    ArgumentError -> []
+  end
+
   @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
   @spec next_id(map) :: Protocol.id()
   def next_id(%{ids: ids}), do: :atomics.add_get(ids, @next_id, 1) &&& 0x7FFFFFFF
@@ -189,6 +197,7 @@ defmodule Stevedore.Roster do
     Process.flag(:trap_exit, true)
     ^pool = :ets.new(pool, [:named_table, :protected, read_concurrency: true])
     true = :ets.insert(pool, {:ready, {[], 0}})
+    true = :ets.insert(pool, {:present, []})
     :ok = Boot.sweep(options.directory)
     loads = :atomics.new(@places, [])
 
@@ -207,9 +216,11 @@ defmodule Stevedore.Roster do
     :ok = :atomics.put(roster.loads, place, 0)
     {workers, quarantined} = read(roster.pool)
     ready = {workers ++ [{pid, place, facts.threads}], quarantined}
-    true = :ets.insert(roster.pool, [{pid, facts}, {:ready, ready}])
+    places = Map.put(roster.places, place, pid)
+    known = [{pid, facts}, {:ready, ready}, {:present, Map.values(places)}]
+    true = :ets.insert(roster.pool, known)
     Dispatcher.worker_ready(roster.pool)
-    {:reply, {roster.loads, place}, put_in(roster.places[place], pid)}
+    {:reply, {roster.loads, place}, %{roster | places: places}}
   end
 
   def handle_call({:leave, pid}, _from, roster) do
@@ -239,6 +250,7 @@ defmodule Stevedore.Roster do
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, roster) do
     remove(roster.pool, pid)
     places = Map.reject(roster.places, fn {_place, holder} -> holder == pid end)
+    true = :ets.insert(roster.pool, {:present, Map.values(places)})
     {:noreply, %{roster | places: places}}
   end
 

@@ -24,24 +24,27 @@ defmodule Stevedore.Search do
 
   @doc """
   Sends a message about a job to the process that has it. A worker that serves passes on what is about a job that
-  has left it; one that does not may be past that.
+  has left it; one that does not may be past that. The Dispatcher comes last: a job that has left a worker before the message
+  came there is with it by then, or it knows the way.
   """
   @spec tell_holder(Job.t(), tuple) :: :ok
   def tell_holder(job, message) do
     send(job.worker, message)
 
-    ready = Roster.ready(job.pool)
-
     others =
-      if job.worker in ready, do: [], else: List.wrap(Dispatcher.whereis(job.pool)) ++ ready
+      if job.worker in Roster.ready(job.pool),
+        do: [],
+        else: List.delete(Roster.present(job.pool), job.worker) ++ dispatcher(job.pool)
 
     Enum.each(others, &send(&1, message))
   end
 
+  defp dispatcher(pool), do: List.wrap(Dispatcher.whereis(pool))
+
   @doc "Everybody who may have a job of the pool."
   @spec holders(atom) :: [pid]
   def holders(pool) do
-    List.wrap(Dispatcher.whereis(pool)) ++ WorkerSupervisor.workers(pool)
+    dispatcher(pool) ++ WorkerSupervisor.workers(pool)
   catch
     :exit, _reason -> []
   end

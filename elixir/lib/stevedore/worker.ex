@@ -381,7 +381,7 @@ defmodule Stevedore.Worker do
   @doc "Sends a message about a job that is not here to where it may have gone."
   @spec pass_on(tuple, t) :: :ok
   def pass_on(message, worker) do
-    for pid <- Roster.ready(worker.pool),
+    for pid <- Roster.present(worker.pool),
         pid != self(),
         do: send(pid, {:stevedore_passed_on, message})
 

@@ -210,6 +210,11 @@ defmodule Stevedore.Worker.Ending do
       {what, _id, _ref} = message when what in [:stevedore_cancel, :stevedore_abandon] ->
         :ok = Worker.pass_on(message, worker)
         hand_over_waiting(worker)
+
+      # To the Dispatcher only: two workers that are about to end must not pass it to and fro.
+      {:stevedore_passed_on, _message} = message ->
+        for pid <- List.wrap(Dispatcher.whereis(worker.pool)), do: send(pid, message)
+        hand_over_waiting(worker)
     after
       0 -> :ok
     end
