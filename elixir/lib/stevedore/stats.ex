@@ -32,9 +32,16 @@ defmodule Stevedore.Stats do
     answers = Map.new(asked, fn {pid, ref} -> {pid, answer(ref, deadline)} end)
 
     for worker <- workers do
-      facts = Map.take(Roster.facts(pool, worker.pid) || %{}, [:version, :threads])
+      facts = Roster.facts(pool, worker.pid) || %{}
       answer = answers[worker.pid] || %{in_flight: 0, native: nil, jobs: []}
-      %{version: nil, threads: nil} |> Map.merge(facts) |> Map.merge(worker) |> Map.merge(answer)
+      # A Manager that was started again knows no process of before.
+      known = %{
+        version: facts[:version],
+        threads: facts[:threads],
+        os_pid: worker.os_pid || facts[:os_pid]
+      }
+
+      worker |> Map.merge(known) |> Map.merge(answer)
     end
   end
 

@@ -90,6 +90,8 @@ defmodule Stevedore.Telemetry do
   Attaching it again changes the options. Raises an `ArgumentError` for a wrong option, and a `RuntimeError` that says what to do
   if Stevedore was compiled without `:telemetry`.
   """
+  # It raises where :telemetry is not.
+  @dialyzer {:no_return, attach_default_logger: 0, attach_default_logger: 1}
   @spec attach_default_logger(Logger.level() | keyword) :: :ok
   def attach_default_logger(options \\ []), do: Log.attach(options)
 

@@ -91,6 +91,9 @@ defmodule Stevedore.StatsTest do
     eventually(fn ->
       match?({:ok, %{recent_deaths: ^deaths, deaths: ^counts}}, Stevedore.stats(pool))
     end)
+
+    [{pid, os_pid}] = await_ready(pool, 1) && workers(pool)
+    assert [%{pid: ^pid, os_pid: ^os_pid}] = stats!(pool).workers
   end
 
   test "a wounded worker is asked too: the job that will not stop is seen" do

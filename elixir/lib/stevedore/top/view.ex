@@ -3,6 +3,8 @@ defmodule Stevedore.Top.View do
   # What `mix stevedore.top` shows: a state in, lines out. Pure. A line is `{style, text}` and never wider than the
   # terminal; what comes from elsewhere (names of ops and pools, texts of deaths) has nothing in it that a terminal would obey.
 
+  import Stevedore.Top.Row
+
   alias Stevedore.{Stats, Text}
   alias Stevedore.Top.Sample
 
@@ -340,58 +342,5 @@ defmodule Stevedore.Top.View do
         "#{at} #{name(pool.name)} death os_pid=#{death.os_pid || "-"} cause=#{death.cause} #{death.text}"
       )
     end
-  end
-
-  ## Text
-
-  defp headings(columns), do: for({heading, _width, _there} <- columns, do: heading)
-
-  defp row(style, cells, columns, view) do
-    text =
-      Enum.zip(cells, columns)
-      |> Enum.reject(fn {_cell, {_heading, _width, there}} ->
-        there == :wide and not wide?(view)
-      end)
-      |> Enum.map_join(if(wide?(view), do: "  ", else: " "), fn {cell, {_heading, width, _there}} ->
-        pad(to_string(cell), width, view)
-      end)
-
-    {style, String.trim_trailing(text)}
-  end
-
-  defp wide?(view), do: view.width >= 120
-
-  defp pad(text, :name, view), do: pad(text, -name_width(view), view)
-
-  defp pad(text, width, _view) when width < 0 do
-    text |> clean() |> clip(-width) |> String.pad_trailing(min(-width, 40))
-  end
-
-  defp pad(text, width, _view), do: text |> clip(width) |> String.pad_leading(width)
-
-  # As long as the longest name, if there is room.
-  defp name_width(view) do
-    longest = view.now.pools |> Enum.map(&String.length(name(&1.name))) |> Enum.max(fn -> 0 end)
-    longest |> max(6) |> min(if(wide?(view), do: 40, else: 16))
-  end
-
-  defp name(pool), do: pool |> inspect() |> String.trim_leading(":")
-
-  # Every character has one column then: those of more begin at U+1100.
-  defp clean(text) do
-    text
-    |> String.replace_invalid()
-    |> String.replace(~r/[^[:print:]]|[\x{1100}-\x{1FFF}\x{2E80}-\x{10FFFF}]/u, "?")
-  end
-
-  defp clip(text, width) do
-    if String.length(text) <= width,
-      do: text,
-      else: String.slice(text, 0, max(0, width - 1)) <> "…"
-  end
-
-  defp clock(at) do
-    {_date, {hour, minute, second}} = :calendar.system_time_to_local_time(at, :millisecond)
-    [hour, minute, second] |> Enum.map_join(":", &String.pad_leading("#{&1}", 2, "0"))
   end
 end

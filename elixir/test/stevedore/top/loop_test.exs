@@ -84,7 +84,14 @@ defmodule Stevedore.Top.LoopTest do
     end
 
     describe "in a terminal" do
-      @describetag :tmp_dir
+      setup do
+        directory =
+          Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
+
+        File.mkdir_p!(directory)
+        on_exit(fn -> File.rm_rf!(directory) end)
+        %{tmp_dir: directory}
+      end
 
       test "it draws, takes keys, and gives the terminal back", %{tmp_dir: directory} do
         port = open(directory)
