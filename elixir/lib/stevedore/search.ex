@@ -17,29 +17,34 @@ defmodule Stevedore.Search do
 
   @doc "Sends a message about a job to the process that has it."
   @spec tell_holder(Job.t(), tuple) :: :ok
-  def tell_holder(job, message) do
-    holder = holder(job)
-    send(holder, message)
-
-    # It may have handed on the job as its last deed.
-    if Process.alive?(holder) or holder(job) == holder,
-      do: :ok,
-      else: tell_holder(job, message)
-  end
+  def tell_holder(job, message), do: tell(fn -> holder(job) end, message, &send(self(), &1))
 
   @doc """
   Passes on a message about a job that is not, or not yet, with the calling process. `later` is how to send it to
   itself in a while.
   """
   @spec pass_on(atom, tuple, (tuple -> any)) :: :ok
-  def pass_on(pool, {_what, _id, ref} = message, later) do
-    case Whereabouts.holder(pool, ref) do
-      nil -> :ok
-      pid when pid == self() -> later.(message)
-      pid -> send(pid, message)
-    end
+  def pass_on(pool, {_what, _id, ref} = message, later),
+    do: tell(fn -> Whereabouts.holder(pool, ref) end, message, later)
 
-    :ok
+  defp tell(find_holder, message, later) do
+    holder = find_holder.()
+
+    cond do
+      holder == nil ->
+        :ok
+
+      holder == self() ->
+        later.(message)
+        :ok
+
+      true ->
+        send(holder, message)
+        # It may have handed on the job as its last deed.
+        if Process.alive?(holder) or find_holder.() == holder,
+          do: :ok,
+          else: tell(find_holder, message, later)
+    end
   end
 
   @doc "Whether there is reason to think that nobody has the job."

@@ -59,7 +59,7 @@ defmodule Stevedore.Worker.Ending do
     worker = finish(reason, %{worker | load: nil}, handle_info)
 
     # What can go on elsewhere does so at once; the rest takes a look at the system.
-    :ok = hand_over_waiting(worker)
+    :ok = move_waiting()
     box = read_black_box(worker.black_box)
     {unstarted, started} = worker.in_flight.tickets |> Map.values() |> Settlement.split(box)
     :ok = Dispatch.move(unstarted, :worker_died)
@@ -69,7 +69,8 @@ defmodule Stevedore.Worker.Ending do
     tell_manager(facts, started, worker)
     settle(started, facts, worker)
     report(facts, worker)
-    hand_over_waiting(worker)
+    :ok = move_waiting()
+    pass_on_waiting(worker.pool)
   end
 
   defp cause({:shutdown, {:died, cause}}), do: cause
@@ -205,16 +206,23 @@ defmodule Stevedore.Worker.Ending do
   defp may_run_again?(%Ticket{idempotent: nil, op: op}, worker), do: op in worker.idempotent
   defp may_run_again?(%Ticket{idempotent: idempotent}, _worker), do: idempotent
 
-  # What is still in the mailbox never got to the port, and who wants something of a job will find it elsewhere.
-  defp hand_over_waiting(worker) do
+  # What is still in the mailbox never got to the port.
+  defp move_waiting do
     receive do
       {:stevedore_call, ticket} ->
         :ok = Dispatch.move([ticket], :worker_died)
-        hand_over_waiting(worker)
+        move_waiting()
+    after
+      0 -> :ok
+    end
+  end
 
+  # Only now that no job is here any more is it known where they are.
+  defp pass_on_waiting(pool) do
+    receive do
       {what, _id, _ref} = message when what in [:stevedore_cancel, :stevedore_abandon] ->
-        :ok = Search.pass_on(worker.pool, message, fn _message -> :ok end)
-        hand_over_waiting(worker)
+        :ok = Search.pass_on(pool, message, fn _message -> :ok end)
+        pass_on_waiting(pool)
     after
       0 -> :ok
     end
