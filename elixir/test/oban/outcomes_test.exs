@@ -31,11 +31,14 @@ if Code.ensure_loaded?(Oban.Worker) do
       error
     end
 
-    test "the table knows every kind of error, and is in the docs" do
+    @guide Path.expand("../../../docs/guides/oban.md", __DIR__)
+
+    test "the table knows every kind of error, and the guide has it" do
       assert Enum.sort(for {key, _action, _why} <- OutcomeTable.rows(), do: key) ==
                Enum.sort([:drained | Stevedore.Error.kinds()])
 
       assert OutcomeTable.docs() =~ "| `too_large` | cancel |"
+      assert File.read!(@guide) =~ OutcomeTable.docs()
     end
 
     test "a result: completed" do
