@@ -46,8 +46,8 @@ if Code.ensure_loaded?(Oban.Worker) do
 
     # Whoever cancels a job earlier than this is heard by nobody: that is Oban's own.
     defp await_notifier(oban) do
-      :ok = Oban.Notifier.listen(oban, [:stevedore_test])
       nonce = inspect(make_ref())
+      eventually(fn -> listening?(oban) end)
 
       eventually(fn ->
         :ok = Oban.Notifier.notify(oban, :stevedore_test, %{nonce: nonce})
@@ -60,6 +60,13 @@ if Code.ensure_loaded?(Oban.Worker) do
       end)
 
       :ok = Oban.Notifier.unlisten(oban, [:stevedore_test])
+    end
+
+    # It connects first, which takes its time on a busy machine.
+    defp listening?(oban) do
+      Oban.Notifier.listen(oban, [:stevedore_test]) == :ok
+    catch
+      :exit, {:timeout, _call} -> false
     end
 
     @doc "Inserts a job for that Oban."
