@@ -33,7 +33,7 @@ if Code.ensure_loaded?(Oban.Worker) do
 
     test "#{@jobs} jobs, two nodes, workers killed at random (seed #{@seed})" do
       Repo.delete_all(Oban.Job)
-      oban = start_oban!(queues: [], stage_interval: 60_000)
+      oban = start_oban!(queues: [], stage_interval: 60_000, prefix: "public")
       started = System.monotonic_time(:millisecond)
       jobs = insert_all!(oban)
       members = for n <- 1..2, do: join!(n)

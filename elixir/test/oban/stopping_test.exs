@@ -35,7 +35,7 @@ if Code.ensure_loaded?(Oban.Worker) do
 
     test "Oban.cancel_job while it runs: stops within #{@within_ms} ms, cancelled" do
       {pool, ledger} = start_ledger_pool!()
-      oban = start_oban!()
+      oban = start_oban!(notifier: Oban.Notifiers.Postgres)
       job = start(oban, pool)
       before = now()
       :ok = Oban.cancel_job(oban, job.id)
@@ -99,7 +99,7 @@ if Code.ensure_loaded?(Oban.Worker) do
       job = start(oban, pool)
       :ok = Oban.stop_queue(oban, queue: oban, local_only: true)
       assert stopped_after(ledger, now()) < 5_000
-      assert %{state: "executing"} = Repo.get(Oban.Job, job.id)
+      assert %{state: "executing"} = Repo.reload(job)
     end
 
     test "the application stopped with jobs in flight: short ones complete, long ones stop, in that order of children" do
@@ -120,9 +120,9 @@ if Code.ensure_loaded?(Oban.Worker) do
       :ok = stop_supervised(oban)
       assert stopped_after(ledger, before) < 1_000 + 1_000
       assert {:end, "in_time", "ok", _at} = List.keyfind(ends(ledger), "in_time", 1)
-      assert %{state: "completed", attempt: 1} = Repo.get(Oban.Job, short.id)
+      assert %{state: "completed", attempt: 1} = Repo.reload(short)
       # Oban's own rule: what it has given up at shutdown stays so until its Lifeline rescues it.
-      assert %{state: "executing", attempt: 1} = Repo.get(Oban.Job, long.id)
+      assert %{state: "executing", attempt: 1} = Repo.reload(long)
       assert await_running(pool, 0) == []
       :ok = stop_supervised(pool)
     end

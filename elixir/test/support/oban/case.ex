@@ -1,7 +1,8 @@
 if Code.ensure_loaded?(Oban.Worker) do
   defmodule Stevedore.ObanCase do
     @moduledoc false
-    # Tests against a real Oban on a real PostgreSQL. All share one table; each test has a queue of its own.
+    # Tests against a real Oban on a real PostgreSQL. Each Oban has tables of its own, or one would make another's jobs
+    # available without telling it.
 
     use ExUnit.CaseTemplate
 
@@ -23,6 +24,9 @@ if Code.ensure_loaded?(Oban.Worker) do
       :ok
     end
 
+    # Their notifier is the local one, but where a test is about the way through the database: when many start at the
+    # same time, a NOTIFY that arrives with the answer to a LISTEN makes Postgrex.SimpleConnection (0.22) wait for ever for
+    # what it has already.
     @doc "Starts an Oban with one queue; returns its name, which is the queue's too."
     def start_oban!(options \\ []) do
       name = Module.concat(Stevedore.Test, "Oban#{System.unique_integer([:positive])}")
@@ -32,6 +36,9 @@ if Code.ensure_loaded?(Oban.Worker) do
           [
             name: name,
             repo: Repo,
+            prefix: options[:prefix] || create_tables!(),
+            notifier: Oban.Notifiers.Isolated,
+            peer: Oban.Peers.Isolated,
             queues: [{name, options[:limit] || 10}],
             stage_interval: 50,
             shutdown_grace_period: 1_000
@@ -44,10 +51,22 @@ if Code.ensure_loaded?(Oban.Worker) do
       name
     end
 
+    # The same tables in another schema; ids are unique among all of them.
+    defp create_tables! do
+      schema = "oban_#{System.unique_integer([:positive])}"
+      Repo.query!("create schema #{schema}")
+
+      for table <- ~w(oban_jobs oban_peers) do
+        Repo.query!("create table #{schema}.#{table} (like public.#{table} including all)")
+      end
+
+      schema
+    end
+
     # Whoever cancels a job earlier than this is heard by nobody: that is Oban's own.
     defp await_notifier(oban) do
+      :ok = Oban.Notifier.listen(oban, [:stevedore_test])
       nonce = inspect(make_ref())
-      eventually(fn -> listening?(oban) end)
 
       eventually(fn ->
         :ok = Oban.Notifier.notify(oban, :stevedore_test, %{nonce: nonce})
@@ -62,30 +81,23 @@ if Code.ensure_loaded?(Oban.Worker) do
       :ok = Oban.Notifier.unlisten(oban, [:stevedore_test])
     end
 
-    # It connects first, which takes its time on a busy machine.
-    defp listening?(oban) do
-      Oban.Notifier.listen(oban, [:stevedore_test]) == :ok
-    catch
-      :exit, {:timeout, _call} -> false
-    end
-
     @doc "Inserts a job for that Oban."
     def insert!(oban, worker, args, options \\ []) do
       Oban.insert!(oban, worker.new(args, [queue: oban] ++ options))
     end
 
     @doc "The row, as soon as it is in that state."
-    def await_state(%{id: id}, state) do
+    def await_state(job, state) do
       eventually(fn ->
-        job = Repo.get(Oban.Job, id)
+        job = Repo.reload(job)
         if job.state == state, do: job
       end)
     end
 
     @doc "The row, as soon as Oban has given this attempt up, whatever came of it."
-    def await_end(%{id: id}) do
+    def await_end(job) do
       eventually(fn ->
-        job = Repo.get(Oban.Job, id)
+        job = Repo.reload(job)
         if job.state != "executing" and job.attempted_at, do: job
       end)
     end
