@@ -5,6 +5,7 @@ ExUnit.after_suite(fn _results -> Stevedore.Fixture.remove_all() end)
 for {module, what} <- [
       {Telemetry.Metrics, "telemetry_metrics"},
       {:otel_batch_processor, "opentelemetry and opentelemetry_api"},
+      {Oban.Worker, "oban (tagged :oban)"},
       {PromEx, "prom_ex"},
       {Phoenix.LiveDashboard.Router, "phoenix_live_dashboard"}
     ],

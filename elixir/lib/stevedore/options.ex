@@ -149,7 +149,7 @@ defmodule Stevedore.Options do
   @spec call_defaults(map) :: map
   def call_defaults(pool_options) do
     pool_options
-    |> Map.take([:timeout, :queue_timeout, :kill_after, :max_frame, :max_queue])
+    |> Map.take([:timeout, :queue_timeout, :kill_after, :max_frame, :max_queue, :drain_timeout])
     |> Map.merge(%{priority: 5, on_progress: nil, progress_interval: 100, idempotent: nil})
     |> Map.put(:pool_kill_after, pool_options.kill_after)
     |> encode()
@@ -192,6 +192,10 @@ defmodule Stevedore.Options do
 
   defp native(:infinity), do: :infinity
   defp native(ms), do: System.convert_time_unit(ms, :millisecond, :native)
+
+  @doc "The options of a call, all of which are valid."
+  @spec checked_call!(keyword) :: keyword
+  def checked_call!(options), do: validate!(options, @call, "call")
 
   @doc "Splits the options of a stream into its own and those of its calls; validates its own."
   @spec stream!(keyword) :: {map, keyword}

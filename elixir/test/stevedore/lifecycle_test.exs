@@ -470,6 +470,17 @@ defmodule Stevedore.LifecycleTest do
       refute_received _
     end
 
+    test "what outlasts drain_timeout is told that by its error, what was cancelled before is not" do
+      pool = start_pool!(threads: 2, drain_timeout: 50)
+      [outlasted, cancelled] = occupy!(pool, 2)
+      :ok = Stevedore.cancel(cancelled)
+      assert {:error, %Error{kind: :cancelled, details: details}} = Stevedore.await(cancelled)
+      assert details == %{}
+      :ok = stop_supervised(pool)
+      assert {:error, %Error{kind: :cancelled, details: details}} = Stevedore.await(outlasted)
+      assert details == %{"clock" => "drain_timeout"}
+    end
+
     test "what hangs does not hold it up, and leaves nothing behind" do
       pool = start_fault_pool!(threads: 2, drain_timeout: 50)
       [{_pid, os_pid}] = workers(pool)

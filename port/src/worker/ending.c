@@ -17,9 +17,9 @@
 #define LAST_GRACE_MS  500u /* between asking a job to stop and leaving without it */
 #define BOTH_CLOSED_MS 200  /* a host that goes closes stdout and stdin, one after the other */
 
-static void cancel_running(struct stv_job *job, void *unused) {
+static void outlast_running(struct stv_job *job, void *unused) {
     (void)unused;
-    job_cancel(job);
+    job_outlast(job);
 }
 
 static void return_queued(struct worker *worker) {
@@ -34,7 +34,12 @@ static void answer_abandoned(struct stv_job *job, void *context) {
     struct worker *worker = context;
     struct writer reply;
     writer_init(&reply, job->codec, worker->max_frame);
-    reply_begin_error(&reply, job->id, KIND_CANCELLED, "did not stop and ended with its worker", 0);
+    bool outlasted = atomic_load(&job->outlasted);
+    reply_begin_error(&reply, job->id, KIND_CANCELLED, "did not stop and ended with its worker", outlasted);
+    if (outlasted) {
+        writer_put_text(&reply, "clock");
+        writer_put_text(&reply, "drain_timeout");
+    }
     reply_end(&reply, (struct receipt){.queued_us = (job->started_at - job->received_at) / 1000,
                                        .ran_us = (uv_hrtime() - job->started_at) / 1000});
     output_send(&worker->output, &reply, job->batched, NULL, NULL);
@@ -52,7 +57,7 @@ static void on_last_grace(uv_timer_t *timer) {
 }
 
 static void stop_all(struct worker *worker) {
-    job_table_each(&worker->jobs, cancel_running, NULL);
+    job_table_each(&worker->jobs, outlast_running, NULL);
     (void)uv_timer_start(&worker->grace, on_last_grace, LAST_GRACE_MS, 0); /* fails only without a callback */
 }
 

@@ -75,6 +75,13 @@ void job_cancel(struct stv_job *job) {
     job_wait_wake_all();
 }
 
+void job_outlast(struct stv_job *job) {
+    if (!atomic_load(&job->cancelled)) {
+        atomic_store(&job->outlasted, true);
+    }
+    job_cancel(job);
+}
+
 /* --- The reply ---------------------------------------------------------------------------------------------
  */
 
@@ -145,7 +152,10 @@ static void compose_too_large(struct stv_job *job) {
 }
 
 static void compose_stopped(struct stv_job *job) {
-    if (atomic_load(&job->cancelled)) {
+    if (atomic_load(&job->outlasted)) {
+        begin_error(job, KIND_CANCELLED, "its worker had to go before it was done", 1);
+        put_pair_text(&job->run->reply, "clock", "drain_timeout");
+    } else if (atomic_load(&job->cancelled)) {
         begin_error(job, KIND_CANCELLED, "cancelled while it ran", 0);
     } else if (job->stop_by != 0 && uv_hrtime() >= job->stop_by) {
         begin_error(job, KIND_TIMED_OUT, "ran longer than its timeout allowed", 1);

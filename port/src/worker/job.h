@@ -84,6 +84,7 @@ struct stv_job {
 
     /* Between the loop and the thread that runs it. */
     atomic_bool cancelled;
+    atomic_bool outlasted; /* cancelled because its worker has to go */
     atomic_uint_least64_t done;
     atomic_uint_least64_t total;
 
@@ -104,6 +105,10 @@ void job_destroy(struct stv_job *job);
 
 /* Asks it to stop, and wakes it if it waits. Any thread. */
 void job_cancel(struct stv_job *job);
+
+/* The same, because its worker ends and the job has had its time: its reply says so, unless somebody else had
+ * asked it before. */
+void job_outlast(struct stv_job *job);
 
 /* Runs it to its end on this thread: decodes the arguments, calls the op, composes the reply. Afterwards
  * `run->reply` is a complete message. A job that was cancelled or whose time to start is over does not run.
