@@ -33,21 +33,63 @@ defmodule Stevedore.Caller do
   @doc "Starts a job and waits for it."
   @spec call(atom, atom | binary, term, keyword) :: result
   def call(pool, op, args, options) do
-    job = start(pool, op, args, options)
-
-    # Just started: no clock need be read.
-    wait(job, job.deadline, @first_look, min(@first_look, job.limit))
+    case dispatch(pool, op, args, options) do
+      {:sent, ticket, options, worker} -> await_soon(ticket, options, worker)
+      {:settled, job} -> job.outcome
+    end
   end
+
+  # Nearly every job comes to a value before its caller would look after it. Only for the others is a `Job` made, and a
+  # clock read: what this process leaves behind as garbage is much of what a small call costs.
+  defp await_soon(%Ticket{ref: ref} = ticket, options, worker) do
+    slice = min(@first_look, options.limit)
+
+    receive do
+      {^ref, message} ->
+        with {:ok, value, receipt} <- decode(message, options.on_progress) do
+          :ok = Tally.count_ok(options.tally, receipt)
+          Telemetry.job_stop(ticket, worker, receipt)
+          {:ok, value}
+        else
+          _other ->
+            job = %{job(ticket, options) | worker: worker}
+
+            with :progress <- handle(job, {ref, message}),
+                 do: wait(job, job.deadline, @first_look)
+        end
+    after
+      slice ->
+        look_up(%{job(ticket, options) | worker: worker}, ticket.deadline, @first_look)
+    end
+  end
+
+  # An alias that is for more than one message is for handle/2 to take back.
+  defp decode(_message, on_progress) when is_function(on_progress), do: :several
+  defp decode({:settled, _error}, _on_progress), do: :settled
+  defp decode(message, _on_progress), do: Protocol.decode_reply(message)
 
   @doc "Starts a job. It may come back settled: with an error as its outcome, having never run."
   @spec start(atom, atom | binary, term, keyword) :: Job.t()
   def start(pool, op, args, options) do
+    case dispatch(pool, op, args, options) do
+      {:sent, ticket, options, worker} -> %{job(ticket, options) | worker: worker}
+      {:settled, job} -> job
+    end
+  end
+
+  defp dispatch(pool, op, args, options) do
     op = Protocol.op_name!(op)
 
     case Roster.lookup(pool) do
       {:ok, ready, settings} ->
         options = Options.call!(options, settings)
-        dispatch(ticket(pool, op, Protocol.encode_call(op, args), options), options, ready)
+        ticket = ticket(pool, op, Protocol.encode_call(op, args), options)
+        Telemetry.job_start(ticket)
+
+        case send_off(ticket, options, ready) do
+          {:ok, worker} -> {:sent, ticket, options, worker}
+          {:error, refusal} -> {:settled, settle(job(ticket, options), refusal)}
+        end
 
       :error ->
         job = %Job{
@@ -60,7 +102,8 @@ defmodule Stevedore.Caller do
         }
 
         Telemetry.job_start(job)
-        settle(job, {:unavailable, "there is no pool #{inspect(pool)}: is it started?", %{}})
+        message = "there is no pool #{inspect(pool)}: is it started?"
+        {:settled, settle(job, {:unavailable, message, %{}})}
     end
   end
 
@@ -93,16 +136,6 @@ defmodule Stevedore.Caller do
   # A function is not for the worker to call, nor to be copied with all that it refers to.
   defp for_worker(on_progress) when is_function(on_progress), do: :caller
   defp for_worker(on_progress), do: on_progress
-
-  defp dispatch(ticket, options, ready) do
-    job = job(ticket, options)
-    Telemetry.job_start(job)
-
-    case send_off(ticket, options, ready) do
-      {:ok, pid} -> %{job | worker: pid}
-      {:error, refusal} -> settle(job, refusal)
-    end
-  end
 
   @doc "The job of a ticket, as who waits for it has it."
   @spec job(Ticket.t(), map) :: Job.t()
@@ -291,7 +324,7 @@ defmodule Stevedore.Caller do
   defp reply({:ok, value, receipt}, job, _message) do
     forget(job)
     :ok = Tally.count_ok(job.tally, receipt)
-    Telemetry.job_stop(job, receipt)
+    Telemetry.job_stop(job, job.worker, receipt)
     {:ok, value}
   end
 

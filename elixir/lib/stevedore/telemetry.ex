@@ -114,17 +114,19 @@ defmodule Stevedore.Telemetry do
   end
 
   @doc false
-  @spec job_start(Job.t()) :: :ok
-  def job_start(%Job{} = job) do
+  @spec job_start(Job.t() | Ticket.t()) :: :ok
+  def job_start(job) do
     execute([:job, :start], fn ->
       {%{system_time: System.system_time(), monotonic_time: job.started_at}, job_metadata(job)}
     end)
   end
 
   @doc false
-  @spec job_stop(Job.t(), Error.receipt()) :: :ok
-  def job_stop(%Job{} = job, receipt) do
-    execute([:job, :stop], fn -> {job_measurements(job, receipt), job_metadata(job)} end)
+  @spec job_stop(Job.t() | Ticket.t(), pid | nil, Error.receipt()) :: :ok
+  def job_stop(job, worker, receipt) do
+    execute([:job, :stop], fn ->
+      {job_measurements(job, receipt), %{job_metadata(job) | worker: worker}}
+    end)
   end
 
   @doc false
@@ -295,7 +297,8 @@ defmodule Stevedore.Telemetry do
 
   defp native(us), do: System.convert_time_unit(us, :microsecond, :native)
 
-  # A function makes measurements and metadata, so that nothing is built where nobody can see it.
+  # A function makes measurements and metadata, so that nothing is built where nobody can see it: not even the function.
+  @compile {:inline, execute: 2}
   if match?({:module, _}, Code.ensure_compiled(:telemetry)) do
     defp execute(event, make) do
       {measurements, metadata} = make.()
