@@ -84,12 +84,7 @@ defmodule Stevedore.Worker do
   end
 
   @spec start_link(map, role) :: GenServer.on_start()
-  def start_link(options, role) do
-    # All calls pass through this process: room for a burst of them spares it most of its collections.
-    GenServer.start_link(__MODULE__, {options, role},
-      spawn_opt: [min_heap_size: 16_384, message_queue_data: :off_heap]
-    )
-  end
+  def start_link(options, role), do: GenServer.start_link(__MODULE__, {options, role})
 
   @doc "Starts the OS process, once. Whatever goes wrong is the reason with which the worker ends."
   @spec boot(pid) :: :boot

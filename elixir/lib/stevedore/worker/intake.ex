@@ -12,8 +12,8 @@ defmodule Stevedore.Worker.Intake do
   @doc "Writes this job, and those that wait, to the port; returns what is in flight then."
   @spec take(Ticket.t(), Worker.t()) :: InFlight.t()
   def take(ticket, %{in_flight: in_flight} = worker) do
-    # Others who are about to call get on the same frame.
-    _ = :erlang.yield()
+    # Others who are about to call get on the same frame. A first one need not wait for them.
+    _ = if InFlight.size(in_flight) > 0, do: :erlang.yield()
 
     case accept(in_flight, ticket) do
       {:ok, in_flight} ->
