@@ -4,7 +4,8 @@ defmodule Stevedore.Roster do
   # writer; a worker joins when it is ready, and leaves before it drains or by dying.
   #
   # What changes is in an ETS table with the pool's name: who is ready, some facts about each, and which jobs
-  # are quarantined. What never changes as long as the pool lives is a persistent term, which costs callers no
+  # are quarantined. Callers keep a copy of who is ready in their process dictionary: looking whether it is still the
+  # current edition costs a tenth of the look-up. What never changes as long as the pool lives is a persistent term, which costs callers no
   # copy: the defaults of calls, the counter of job ids, the tally of ended jobs, and `loads`, an :atomics array
   # with the load of each worker at its own place. (The array's reference in ETS would be copied by every call, which
   # alone costs as much as the look-up.)
@@ -36,10 +37,25 @@ defmodule Stevedore.Roster do
   def lookup(pool) do
     case :persistent_term.get({__MODULE__, pool}, nil) do
       nil -> :error
-      settings -> {:ok, :ets.lookup_element(pool, :ready, 2), settings}
+      settings -> {:ok, ready(pool, settings), settings}
     end
   rescue
     ArgumentError -> :error
+  end
+
+  # Who calls again keeps what it has read, until there is another edition of it.
+  defp ready(pool, %{edition: edition}) do
+    current = :atomics.get(edition, 1)
+
+    case Process.get({__MODULE__, pool}) do
+      {^current, ready} ->
+        ready
+
+      _none_or_older ->
+        ready = :ets.lookup_element(pool, :ready, 2)
+        Process.put({__MODULE__, pool}, {current, ready})
+        ready
+    end
   end
 
   @doc "The ready workers' processes."
@@ -162,14 +178,16 @@ defmodule Stevedore.Roster do
     # So that terminate/2 runs: this is the last process of a pool to stop.
     Process.flag(:trap_exit, true)
     ^pool = :ets.new(pool, [:named_table, :protected, read_concurrency: true])
-    true = :ets.insert(pool, [{:ready, {[], 0}}, {:idempotent, MapSet.new()}])
+    edition = :atomics.new(1, [])
+    :ok = publish(pool, {[], 0}, edition)
+    true = :ets.insert(pool, {:idempotent, MapSet.new()})
     :ok = Boot.sweep(options.directory)
     loads = :atomics.new(@places, [])
     :ok = Whereabouts.new(pool)
-    own = %{loads: loads, ids: :atomics.new(1, []), tally: Tally.new()}
+    own = %{edition: edition, loads: loads, ids: :atomics.new(1, []), tally: Tally.new()}
     settings = Map.merge(Options.call_defaults(options), own)
     :persistent_term.put({__MODULE__, pool}, settings)
-    {:ok, %{pool: pool, loads: loads, places: %{}}}
+    {:ok, %{pool: pool, edition: edition, loads: loads, places: %{}}}
   end
 
   @impl true
@@ -179,14 +197,14 @@ defmodule Stevedore.Roster do
     :ok = :atomics.put(roster.loads, place, 0)
     {workers, quarantined} = read(roster.pool)
     ready = {workers ++ [{pid, place, facts.threads}], quarantined}
-    rows = [{pid, facts}, {:ready, ready}, {:idempotent, facts.idempotent}]
-    true = :ets.insert(roster.pool, rows)
+    true = :ets.insert(roster.pool, [{pid, facts}, {:idempotent, facts.idempotent}])
+    :ok = publish(roster.pool, ready, roster.edition)
     Dispatcher.worker_ready(roster.pool)
     {:reply, {roster.loads, place}, put_in(roster.places[place], pid)}
   end
 
   def handle_call({:leave, pid}, _from, roster) do
-    remove(roster.pool, pid)
+    remove(roster, pid)
     {:reply, :ok, roster}
   end
 
@@ -198,7 +216,7 @@ defmodule Stevedore.Roster do
       true = :ets.insert(pool, {{:quarantined, fingerprint}, until})
     end
 
-    true = :ets.insert(pool, {:ready, {workers, map_size(quarantined)}})
+    :ok = publish(pool, {workers, map_size(quarantined)}, roster.edition)
     {:reply, :ok, roster}
   end
 
@@ -210,7 +228,7 @@ defmodule Stevedore.Roster do
   # Only now is its place free: it has been writing its load there.
   @impl true
   def handle_info({:DOWN, _monitor, :process, pid, _reason}, roster) do
-    remove(roster.pool, pid)
+    remove(roster, pid)
     :ok = Whereabouts.sweep(roster.pool)
     places = Map.reject(roster.places, fn {_place, holder} -> holder == pid end)
     {:noreply, %{roster | places: places}}
@@ -224,9 +242,15 @@ defmodule Stevedore.Roster do
 
   defp read(pool), do: :ets.lookup_element(pool, :ready, 2)
 
-  defp remove(pool, pid) do
+  defp remove(%{pool: pool, edition: edition}, pid) do
     {workers, quarantined} = read(pool)
-    true = :ets.insert(pool, {:ready, {List.keydelete(workers, pid, 0), quarantined}})
+    :ok = publish(pool, {List.keydelete(workers, pid, 0), quarantined}, edition)
     true = :ets.delete(pool, pid)
+  end
+
+  # In this order: who has read the new edition's number reads what belongs to it. No two pools ever have the same number.
+  defp publish(pool, ready, edition) do
+    true = :ets.insert(pool, {:ready, ready})
+    :atomics.put(edition, 1, System.unique_integer([:monotonic]))
   end
 end
