@@ -2,6 +2,7 @@ defmodule Stevedore.MixProject do
   use Mix.Project
 
   @version "0.1.0"
+  # The one place that names it: for the package's metadata only.
   @repository "https://github.com/stevedore-beam/stevedore"
 
   def project do
@@ -16,7 +17,6 @@ defmodule Stevedore.MixProject do
       deps: deps(System.get_env("STEVEDORE_DEPS")),
       aliases: aliases(),
       package: package(),
-      source_url: @repository,
       docs: &docs/0,
       dialyzer: [flags: [:unmatched_returns, :underspecs]]
     ]

@@ -41,9 +41,9 @@ defmodule Stevedore.Job do
           on_progress: nil | pid | (non_neg_integer, non_neg_integer -> any),
           ticket: struct | nil,
           outcome: nil | {:error, Stevedore.Error.t()},
-          tally: Stevedore.Tally.t() | nil,
+          tally: reference | nil,
           context: term,
-          remote: Stevedore.Remote.t() | nil,
+          remote: struct | nil,
           deadline: integer | :infinity,
           limit: pos_integer | :infinity
         }
