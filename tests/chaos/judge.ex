@@ -135,6 +135,11 @@ defmodule Chaos.Judge do
   defp check(:unknown_kind, kind, _outcome, _job, _context) when kind not in [:ok | @kinds],
     do: "no kind that is known"
 
+  # Whose worker stands still may be given up, whatever it would have come to.
+  defp check(:unexpected_kind, :timed_out, %{result: {:error, error}}, %{plan: plan}, _context) do
+    if :timed_out not in expected(plan) and not gave_up?(error), do: "such a job cannot end so"
+  end
+
   defp check(:unexpected_kind, kind, _outcome, %{plan: plan}, _context) do
     if kind in [:ok, :crashed | @kinds] and kind not in expected(plan),
       do: "such a job cannot end so"

@@ -64,6 +64,9 @@ defmodule Chaos.JudgeTest do
     assert found(error(:cancelled), []) == [:unexpected_kind]
     assert found(plan("k", fault: "hang"), ok(), @ran) == [:unexpected_kind]
     assert found(plan("k", cancel_after: 0), error(:cancelled), []) == []
+    refused = plan("k", fault: "unknown_op")
+    assert :unexpected_kind in found(refused, error(:timed_out), [])
+    assert found(refused, error(:timed_out, details: %{"clock" => "limit"}), []) == []
   end
 
   test "wrong_value", do: assert(found(ok("another"), @ran) == [:wrong_value])
