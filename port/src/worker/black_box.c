@@ -25,7 +25,7 @@
 /* What is reserved at the start: 300 KiB hold what pools need who leave max_queue at its default. Where there
  * is no room for it (a container's /dev/shm is small), that is a failed start, not a SIGBUS some time later.
  */
-#define OPS_RESERVED   64u
+#define OPS_RESERVED   UINT64_C(64)
 #define SLOTS_RESERVED 36864u
 
 static struct {

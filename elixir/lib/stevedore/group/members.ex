@@ -38,7 +38,7 @@ defmodule Stevedore.Group.Members do
   @doc "Notes that a job is sent to a node."
   @spec sent(atom, node) :: :ok
   def sent(group, node) do
-    if node != node(), do: :ets.update_counter(group, node, {2, 1})
+    _ = if node != node(), do: :ets.update_counter(group, node, {2, 1})
     :ok
   rescue
     # It has just left.
@@ -82,13 +82,13 @@ defmodule Stevedore.Group.Members do
     {_ref, others} = :pg.monitor(scope(group), :members)
     :ok = :pg.join(scope(group), :members, self())
     state = %{group: group, pool: pool, gossip: gossip}
-    tell(others, state)
+    :ok = tell(others, state)
     {:ok, schedule(state)}
   end
 
   @impl true
   def handle_info(:gossip, state) do
-    scope(state.group) |> :pg.get_members(:members) |> tell(state)
+    :ok = scope(state.group) |> :pg.get_members(:members) |> tell(state)
     {:noreply, schedule(state)}
   end
 
@@ -104,12 +104,12 @@ defmodule Stevedore.Group.Members do
 
   # So that a new node need not wait for what it has to know.
   def handle_info({_monitor, :join, :members, pids}, state) do
-    tell(pids, state)
+    :ok = tell(pids, state)
     {:noreply, state}
   end
 
   def handle_info({_monitor, :leave, :members, pids}, state) do
-    for pid <- pids, do: :ets.delete(state.group, node(pid))
+    Enum.each(pids, &:ets.delete(state.group, node(&1)))
     {:noreply, state}
   end
 
@@ -128,7 +128,9 @@ defmodule Stevedore.Group.Members do
     load = own_load(state.pool)
 
     for pid <- pids, pid != self() do
-      :erlang.send(pid, {:load, node(), load}, [:nosuspend, :noconnect])
+      _ = :erlang.send(pid, {:load, node(), load}, [:nosuspend, :noconnect])
     end
+
+    :ok
   end
 end
