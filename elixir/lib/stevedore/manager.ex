@@ -16,8 +16,6 @@ defmodule Stevedore.Manager do
 
   use GenServer
 
-  require Logger
-
   alias Stevedore.{
     Dispatcher,
     Error,
@@ -29,7 +27,7 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Crew, Inquest, Member, Obituaries, Replacing}
+  alias Stevedore.Manager.{Change, Circuit, Crew, Ends, Inquest, Member, Obituaries, Replacing}
 
   @enforce_keys [:options, :size, :inquest, :circuit, :obituaries]
   defstruct [
@@ -261,13 +259,13 @@ defmodule Stevedore.Manager do
   def handle_info({:worker_ended, pid, ending}, manager) do
     manager = Crew.update(manager, pid, &%{&1 | ended: ending})
     manager = %{manager | inquest: Inquest.remember(manager.inquest, ending.started)}
-    {:noreply, note_death(manager, pid, ending)}
+    {:noreply, Ends.note_death(manager, pid, ending)}
   end
 
   def handle_info({:DOWN, _monitor, :process, pid, reason}, manager) do
     case Map.pop(manager.members, pid) do
       {nil, _members} -> {:noreply, manager}
-      {member, members} -> {:noreply, ended(member, pid, reason, %{manager | members: members})}
+      {member, members} -> {:noreply, ended(%{manager | members: members}, member, pid, reason)}
     end
   end
 
@@ -284,6 +282,9 @@ defmodule Stevedore.Manager do
   end
 
   def handle_info(_other, manager), do: {:noreply, manager}
+
+  defp ended(manager, member, pid, reason),
+    do: manager |> Ends.ended(member, pid, reason) |> drained()
 
   # A caller may have noticed a worker's end before this process has.
   @ask_again 5
@@ -321,118 +322,6 @@ defmodule Stevedore.Manager do
       Worker.retire(pid, manager.options.drain_timeout)
       manager |> Crew.leave(pid, :leaving) |> Replacing.not_needed(pid)
     end
-  end
-
-  ## Ends
-
-  defp ended(member, pid, reason, manager) do
-    ending = member.ended || end_without_a_word(reason, Inquest.os_pid(manager.inquest, pid))
-    %{cause: cause, text: text, taken: taken} = ending
-    planned? = cause == :drained or member.state == :leaving
-    manager = if settled?(reason), do: forget(manager, pid), else: bury(manager, pid)
-
-    if member.ended == nil and cause == :worker_process,
-      do: tell_stop(manager, member, pid, reason, ending)
-
-    manager = if member.ended, do: manager, else: note_death(manager, pid, ending)
-    manager = Replacing.succeed(manager, pid)
-
-    manager =
-      cond do
-        member.spare -> manager
-        # The wounded one's slot has been filled long since.
-        planned? or member.state == :wounded -> Crew.ensure_size(manager)
-        cause == :boot or taken == 0 -> back_off(manager, member.slot, cause, text)
-        true -> start_again(manager, member.slot, cause, text)
-      end
-
-    manager |> Replacing.ended(pid, member, text) |> drained()
-  end
-
-  defp end_without_a_word({:shutdown, %Error{message: message}}, os_pid),
-    do: ending(:boot, message, 0, os_pid)
-
-  # It was to go before it was ready.
-  defp end_without_a_word({:shutdown, _why}, os_pid),
-    do: ending(:drained, "it was not needed any more", 0, os_pid)
-
-  # It was killed with all it knew; that it was of no use cannot be said.
-  defp end_without_a_word(reason, os_pid) do
-    ending(:worker_process, "its process in the VM ended: #{inspect(reason)}", 1, os_pid)
-  end
-
-  defp ending(cause, text, taken, os_pid),
-    do: %{cause: cause, text: text, taken: taken, started: [], os_pid: os_pid, crash: nil}
-
-  # A worker that was killed while it settled its jobs had said already that it ends.
-  defp settled?({:shutdown, _why}), do: true
-  defp settled?(reason), do: reason in [:normal, :shutdown]
-
-  defp bury(manager, pid), do: %{manager | inquest: Inquest.bury(manager.inquest, pid)}
-
-  # It could not tell itself.
-  defp tell_stop(manager, member, pid, reason, ending) do
-    Telemetry.worker_stop(member.started_at, nil, %{
-      pool: manager.options.name,
-      worker: pid,
-      os_pid: ending.os_pid,
-      cause: ending.cause,
-      reason: reason,
-      crash: nil
-    })
-  end
-
-  defp forget(manager, pid), do: %{manager | inquest: Inquest.leave(manager.inquest, pid)}
-
-  defp note_death(manager, _pid, %{cause: :drained}), do: manager
-
-  defp note_death(manager, pid, ending) do
-    death =
-      ending
-      |> Map.take([:cause, :text, :os_pid, :crash])
-      |> Map.merge(%{at: System.system_time(:millisecond), worker: pid})
-
-    Crew.remember(%{manager | obituaries: Obituaries.add(manager.obituaries, death)})
-  end
-
-  defp start_again(manager, slot, cause, text) do
-    tell_restart(manager, 0, cause, text)
-    Crew.ensure_size(%{manager | circuit: Circuit.died_of_a_job(manager.circuit, slot)})
-  end
-
-  defp back_off(%{draining: draining} = manager, _slot, _cause, _text) when draining != nil,
-    do: manager
-
-  defp back_off(manager, slot, cause, text) do
-    ready? = Enum.any?(manager.members, fn {_pid, member} -> member.state == :ready end)
-    now = System.monotonic_time(:millisecond)
-    {delay, circuit} = Circuit.ended_idle(manager.circuit, slot, ready?, now)
-    tell_restart(manager, delay, cause, text)
-    if circuit.state == :open, do: refuse_calls(manager.options.name, delay, text)
-
-    # An own message even if there is no delay, so that callers are not kept waiting by a storm.
-    timer = Process.send_after(self(), {:start_worker, slot}, delay)
-    Crew.set_circuit(%{manager | pending: Map.put(manager.pending, slot, timer)}, circuit)
-  end
-
-  defp refuse_calls(pool, delay, text) do
-    message =
-      "no worker of #{inspect(pool)} can be kept running (#{text}); the next is tried in #{delay} ms"
-
-    details = %{"retry_after_ms" => delay, "circuit" => "open"}
-    Dispatcher.close(pool, {:unavailable, message, details})
-  end
-
-  defp tell_restart(manager, delay, cause, text) do
-    pool = manager.options.name
-    Telemetry.pool_restart(pool, delay, cause)
-
-    Logger.warning(
-      "a worker of #{inspect(pool)} ended (#{text}); starting another " <>
-        if(delay == 0, do: "at once", else: "in #{delay} ms"),
-      stevedore_pool: pool,
-      domain: [:stevedore]
-    )
   end
 
   defp restart_options(options, manager) do
