@@ -220,7 +220,7 @@ defmodule Stevedore.LifecycleTest do
 
     test "lets what runs finish" do
       pool = start_pool!()
-      job = start_running!(pool, "sleep", %{ms: 500})
+      job = start_running!(pool, "sleep", %{ms: 1_500})
       assert Stevedore.restart(pool) == :ok
       assert Stevedore.yield(job, 0) == {:ok, nil}
       refute_received _
@@ -237,7 +237,7 @@ defmodule Stevedore.LifecycleTest do
       pool = start_pool!(workers: 3, threads: 1)
       before = workers(pool)
       # So that no worker has gone before one is killed.
-      jobs = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 700})
+      jobs = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 1_500})
       forward_events(pool, [[:pool, :replace]])
       restart = Task.async(fn -> Stevedore.restart(pool) end)
       assert_receive {:event, [:pool, :replace], _, %{worker: old}}
@@ -347,7 +347,7 @@ defmodule Stevedore.LifecycleTest do
 
     test "what waited in one that has to go is done, and what runs may finish" do
       pool = start_fault_pool!(workers: 2, threads: 1)
-      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500})
+      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500})
       waiting = for n <- 1..6, do: Stevedore.async(pool, "fault.alloc", %{bytes: n})
       :ok = Stevedore.resize(pool, 1)
       assert Enum.map(jobs, &Stevedore.await/1) == [{:ok, nil}, {:ok, nil}]
@@ -369,7 +369,7 @@ defmodule Stevedore.LifecycleTest do
     test "what runs finishes, what waits is given back, and nothing comes in" do
       pool = start_pool!(workers: 2, threads: 1)
       os_pids = for {_pid, os_pid} <- workers(pool), do: os_pid
-      running = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500})
+      running = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500})
       waiting = for _ <- 1..5, do: Stevedore.async(pool, "sleep", %{ms: 60_000})
       drain = Task.async(fn -> Stevedore.drain(pool, timeout: 30_000) end)
 
@@ -417,7 +417,7 @@ defmodule Stevedore.LifecycleTest do
 
     test "several may ask for it" do
       pool = start_pool!()
-      job = start_running!(pool, "sleep", %{ms: 300})
+      job = start_running!(pool, "sleep", %{ms: 1_500})
       tasks = for _ <- 1..3, do: Task.async(fn -> Stevedore.drain(pool) end)
       assert Task.await_many(tasks, 10_000) == [:ok, :ok, :ok]
       assert {:ok, nil} = Stevedore.await(job)
@@ -439,7 +439,7 @@ defmodule Stevedore.LifecycleTest do
       pool = start_pool!(workers: 2, threads: 1)
 
       [one, other] =
-        for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500}, idempotent: false)
+        for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500}, idempotent: false)
 
       {_pid, os_pid} = List.keyfind(workers(pool), one.worker, 0)
       forward_events(pool, @worker)
@@ -458,7 +458,7 @@ defmodule Stevedore.LifecycleTest do
     test "all workers at once: running jobs finish, waiting ones are given back" do
       pool = start_pool!(workers: 3, threads: 1)
       os_pids = for {_pid, os_pid} <- workers(pool), do: os_pid
-      running = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 600})
+      running = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 1_500})
       waiting = for _ <- 1..6, do: Stevedore.async(pool, "sleep", %{ms: 60_000})
       started = System.monotonic_time(:millisecond)
       :ok = stop_supervised(pool)

@@ -104,7 +104,7 @@ defmodule Stevedore.PoisonTest do
 
   test "one that was found out by running alone is" do
     pool = start_fault_pool!(threads: 2, quarantine: [deaths: 1, window: 60_000, for: 60_000])
-    sleeper = start_running!(pool, "sleep", %{ms: 300})
+    sleeper = start_running!(pool, "sleep", %{ms: 1_500})
     kill = fn -> Stevedore.call(pool, "fault.crash", %{signal: "KILL"}, idempotent: true) end
     assert {:error, %Error{kind: :crashed}} = kill.()
     assert {:ok, nil} = Stevedore.await(sleeper)

@@ -179,7 +179,7 @@ defmodule Stevedore.SettleTest do
     test "the one that did it is found out" do
       pool = start_fault_pool!(threads: 4)
       forward_events(pool, [[:job, :settled]])
-      victims = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500})
+      victims = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500})
       [not_idempotent] = occupy!(pool, 1)
       killer = Stevedore.async(pool, "fault.crash", @kill, idempotent: true)
 
