@@ -123,9 +123,8 @@ defmodule Stevedore.Testing do
   """
   @spec stub(atom, %{(String.t() | atom) => stub}) :: atom
   def stub(pool, ops) when is_atom(pool) and is_map(ops) do
-    unless Stub.add(pool, ops) do
-      _pid = ExUnit.Callbacks.start_supervised!({Stub, {pool, ops}}, id: pool)
-    end
+    _pid =
+      Stub.add(pool, ops) || ExUnit.Callbacks.start_supervised!({Stub, {pool, ops}}, id: pool)
 
     pool
   end
