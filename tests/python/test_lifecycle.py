@@ -1,14 +1,17 @@
 """How a worker starts and ends, whatever its stdin and stdout are (PROTOCOL §5.4, §8, §11)."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
+from etf import Atom
 from stevedore_client import (
     EXECUTABLE,
     FAULT_PLUGIN,
@@ -35,6 +38,11 @@ def wait_until(condition, what):
         if time.monotonic() > deadline:
             raise AssertionError(f"never happened: {what}")
         time.sleep(0.005)
+
+
+def unread(pipe):
+    """How many bytes are in it."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def is_running(pid):
@@ -191,6 +199,27 @@ class Stop(WorkerTest):
         for codec in (Etf, Msgpack):
             with Worker(codec=codec) as worker:
                 self.assertEqual(self.stop(worker, "stop"), [])
+
+    def test_it_stays_until_what_it_said_is_read(self):
+        """A host that writes meanwhile is not told that nobody reads: the BEAM would close its port, unread replies and all."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        with Worker(stdout=writer) as worker:
+            os.close(writer)
+            worker.send("stop")
+            bye = frame(Etf.encode(("bye", Atom("stop"))))
+            wait_until(lambda: unread(reader) == len(bye), "bye is written")
+            worker.send("cancel", 1)
+            self.assertEqual(os.read(reader, len(bye)), bye)
+            self.assertEqual(worker.process.wait(PATIENCE), 0)
+
+    def test_but_not_for_ever(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        with Worker(stdout=writer) as worker:
+            os.close(writer)
+            worker.send("stop")
+            self.assertEqual(worker.process.wait(PATIENCE), 0)
 
     def test_what_runs_may_finish(self):
         with Worker("--threads", 1) as worker:

@@ -402,6 +402,20 @@ defmodule Stevedore.LifecycleTest do
       refute_received _
     end
 
+    test "a worker that dies while it drains says of what it died" do
+      pool = start_pool!()
+      [{_pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:worker, :draining]])
+      [job] = occupy!(pool, 1)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 30_000) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      kill!(os_pid)
+      assert {:error, %Error{kind: :lost, message: message}} = Stevedore.await(job)
+      assert message =~ "SIGKILL"
+      assert Task.await(drain, 30_000) == :ok
+      assert {:ok, %{deaths: %{kill: 1}}} = Stevedore.stats(pool)
+    end
+
     test "a drained pool can be drained again, and started" do
       pool = start_pool!(workers: 2)
       for _ <- 1..2, do: assert(Stevedore.drain(pool) == :ok)

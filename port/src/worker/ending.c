@@ -6,7 +6,9 @@
  * that will not stop.
  *
  * Thread: loop. */
+#include <poll.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "fatal.h"
@@ -16,6 +18,7 @@
 
 #define LAST_GRACE_MS  500u /* between asking a job to stop and leaving without it */
 #define BOTH_CLOSED_MS 200  /* a host that goes closes stdout and stdin, one after the other */
+#define LAST_READ_MS   1000 /* for a host that was told all, to read it */
 
 static void outlast_running(struct stv_job *job, void *unused) {
     (void)unused;
@@ -107,9 +110,24 @@ static void say_bye(struct worker *worker) {
     output_flush(&worker->output);
 }
 
+/* A host that writes to a worker that is gone may lose what it has not read: the BEAM closes a port at EPIPE,
+ * with all that is still in the pipe. So stdin stays open until stdout is empty, or nobody reads it. */
+static void let_host_read(int fd) {
+    int unread = 0;
+    for (int ms = 0; ms < LAST_READ_MS && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0; ms++) {
+        struct pollfd gone = {.fd = fd};
+        if (poll(&gone, 1, 1) != 0) {
+            return;
+        }
+    }
+}
+
 static _Noreturn void leave(const struct worker *worker) {
     if (worker->ending == ENDING_GONE && !input_ends_within(&worker->input, BOTH_CLOSED_MS)) {
         fatal(EXIT_IO, "nobody reads stdout");
+    }
+    if (worker->ending == ENDING_STOP && worker->output.can_poll) {
+        let_host_read(worker->output.fd);
     }
     if (!worker->abandoned) {
         plugins_finish(&worker->plugins);

@@ -56,14 +56,14 @@ defmodule Stevedore.Worker.Ending do
   @spec terminate(term, Worker.t(), fun) :: :ok
   def terminate(reason, worker, handle_info) do
     :ok = if worker.load, do: Roster.leave(worker.pool, self()), else: :ok
-    worker = finish(reason, %{worker | load: nil}, handle_info)
+    {cause, worker} = finish(reason, %{worker | load: nil}, handle_info)
 
     # What can go on elsewhere does so at once; the rest takes a look at the system.
     :ok = move_waiting()
     box = read_black_box(worker.black_box)
     {unstarted, started} = worker.in_flight.tickets |> Map.values() |> Settlement.split(box)
     :ok = Dispatch.move(unstarted, :worker_died)
-    facts = facts(cause(reason), box, worker)
+    facts = facts(cause, box, worker)
 
     # In this order: whoever hears of a job's end finds the pool's counters right.
     tell_manager(facts, started, worker)
@@ -93,20 +93,24 @@ defmodule Stevedore.Worker.Ending do
   end
 
   # After what is wrong in a stream nothing can be trusted (PROTOCOL §8).
-  defp finish({:shutdown, {:died, _cause}}, worker, _handle_info), do: kill(worker)
-  defp finish(_reason, worker, handle_info), do: worker |> kill() |> read_the_rest(handle_info)
+  defp finish({:shutdown, {:died, _cause}} = reason, worker, _handle_info),
+    do: {cause(reason), kill(worker)}
 
-  # Replies find their callers, what has been taken back moves on, new calls too.
+  defp finish(reason, worker, handle_info),
+    do: {cause(reason), worker |> kill() |> read_the_rest(handle_info)}
+
+  # Replies find their callers, what has been taken back moves on, new calls too. It may still die of something.
   defp await_end(worker, deadline, handle_info) do
     receive do
       message ->
         case handle_info.(message, worker) do
           {:noreply, worker} -> await_end(worker, deadline, handle_info)
-          {:stop, {:shutdown, {:died, {:port_exited, _status}}}, worker} -> worker
-          {:stop, _reason, worker} -> kill(worker)
+          {:stop, {:shutdown, {:died, {:port_exited, _} = cause}}, worker} -> {cause, worker}
+          {:stop, reason, worker} -> {cause(reason), kill(worker)}
         end
     after
-      max(0, deadline - now()) -> worker |> kill() |> read_the_rest(handle_info)
+      max(0, deadline - now()) ->
+        {{:planned, :drain_timeout}, worker |> kill() |> read_the_rest(handle_info)}
     end
   end
 
