@@ -123,6 +123,10 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
       ]
     end
 
+    # A reporter may ask before it looks whether the event is kept.
+    defp crash(%{crash: nil} = metadata),
+      do: Map.merge(metadata, %{op: "(none)", signal: "(none)"})
+
     # By no job's doing; by `exit`.
     defp crash(%{crash: crash} = metadata),
       do: Map.merge(metadata, %{op: crash.op || "(none)", signal: crash.signal || "(exit)"})

@@ -35,6 +35,8 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
       {:ok, 1} = Stevedore.call(pool, "echo", 1)
       {:error, _} = Stevedore.call(pool, "whatever", 1)
       :ok = Telemetry.measure()
+      # A worker that ends as planned has not crashed.
+      :ok = Stevedore.restart(pool)
       {_, text} = StringIO.contents(io)
       refute text =~ "Errored when processing"
       refute text =~ "metric skipped"
