@@ -52,19 +52,7 @@ defmodule Stevedore.Telemetry do
 
   A call's option `:context` is in the metadata of all its events, also those that other processes emit. Without the option it
   is OpenTelemetry's current context of the caller, if `:opentelemetry_api` was there when Stevedore was compiled. So a handler
-  can make a span for the job with the right parent, in whatever process it runs:
-
-      def handle([:stevedore, :job, end_event], measurements, metadata, _config) when end_event in [:stop, :exception] do
-        parent = metadata.context || %{}
-        tracer = :opentelemetry.get_tracer(:stevedore)
-        name = "stevedore " <> metadata.op
-        start = %{start_time: measurements.monotonic_time - measurements.duration, kind: :client, attributes: %{}}
-        span = :otel_tracer.start_span(parent, tracer, name, start)
-        if end_event == :exception, do: :otel_span.set_status(span, :error, Exception.message(metadata.reason))
-        :otel_span.end_span(span)
-      end
-
-  The guide on observability has it whole.
+  can make a span for the job with the right parent, in whatever process it runs; [Observability](observability.md) has one.
   """
 
   alias Stevedore.{Error, Job, Remote, Ticket}
