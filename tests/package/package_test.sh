@@ -42,11 +42,11 @@ for word in Apache-2.0 telemetry GitHub; do
   grep -q "$word" "$work/metadata" || fail "the metadata do not name $word"
 done
 for file in lib/stevedore.ex mix.exs README.md LICENSE CHANGELOG.md docs/guides/writing_an_op.md docs/PROTOCOL.md \
-  c_src/CMakeLists.txt c_src/port/include/stevedore.h c_src/proto/error_kinds.def; do
+  c_src/CMakeLists.txt c_src/port/include/stevedore.h c_src/proto/error_kinds.def usage-rules.md \
+  priv/grafana/stevedore.json.eex; do
   has "$file"
 done
-[ ! -e "$root/usage-rules.md" ] || has usage-rules.md
-[ -z "$(find "$package" -type l -o -name '*.so' -o -name '*.o' -o -name priv)" ] || fail "the package has what does not belong into it"
+[ -z "$(find "$package" -type l -o -name '*.so' -o -name '*.o' -o -path '*/priv/stevedore' -o -path '*/priv/plugins')" ] || fail "the package has what does not belong into it"
 ok "mix hex.build: $(du -k "$work/package.tar" | cut -f1) KB, $(find "$package" -type f | wc -l) files"
 
 # --- an application that depends on it ---------------------------------------------------------------------
