@@ -203,7 +203,12 @@ defmodule Stevedore.ClusterTest do
 
     test "that is left early cancels what is in flight", %{peer: peer, there: there} do
       args = fn n -> %{ms: if(n == 1, do: 1, else: 60_000)} end
-      assert [{:ok, nil}] = Stevedore.async_stream(there, 1..8, "sleep", args) |> Enum.take(1)
+
+      assert [{:ok, nil}] =
+               there
+               |> Stevedore.async_stream(1..8, "sleep", args, max_concurrency: 2)
+               |> Enum.take(1)
+
       assert_nothing_left(peer)
       eventually(fn -> running(there) == [] end)
     end
