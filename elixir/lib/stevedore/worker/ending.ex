@@ -96,6 +96,10 @@ defmodule Stevedore.Worker.Ending do
   defp finish({:shutdown, {:died, _cause}} = reason, worker, _handle_info),
     do: {cause(reason), kill(worker)}
 
+  # An answer to hello must not make it ready now.
+  defp finish(reason, %{phase: :booting} = worker, _handle_info),
+    do: {cause(reason), kill(worker)}
+
   defp finish(reason, worker, handle_info),
     do: {cause(reason), worker |> kill() |> read_the_rest(handle_info)}
 
