@@ -7,7 +7,7 @@ defmodule Stevedore.Caller do
   # settles it, a dying worker too, through an alias that is spent by the first reply, so that nothing
   # ever arrives late. There is no monitor, which would cost every call two signals: only the sudden death of
   # a process (`Process.exit(worker, :kill)`) can take a ticket with it, and that is noticed by looking, now
-  # and then while waiting, whether there has been one (see `Stevedore.Search`).
+  # and then while waiting, whether the process that has the job is alive (see `Stevedore.Search`).
 
   alias Stevedore.{
     Context,

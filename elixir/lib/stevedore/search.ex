@@ -17,7 +17,7 @@ defmodule Stevedore.Search do
 
   @doc "Sends a message about a job to the process that has it."
   @spec tell_holder(Job.t(), tuple) :: :ok
-  def tell_holder(job, message), do: tell(fn -> holder(job) end, message, &send(self(), &1))
+  def tell_holder(job, message), do: tell(fn -> holder(job) end, message, fn _message -> :ok end)
 
   @doc """
   Passes on a message about a job that is not, or not yet, with the calling process. `later` is how to send it to
