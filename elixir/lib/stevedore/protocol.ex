@@ -22,6 +22,9 @@ defmodule Stevedore.Protocol do
 
   @no_options <<116, 0::32>>
 
+  # The tag of a compressed term.
+  @compressed 80
+
   @kinds Error.kinds()
 
   @type id :: 0..2_147_483_647
@@ -208,18 +211,18 @@ defmodule Stevedore.Protocol do
   @doc """
   A message for the caller of a job, decoded (§5.1, §5.2, §5.3).
 
-  A result that is a binary is taken out of its frame as it is: without a copy, if it is large and
-  (nearly) all of the frame.
+  A result that is a large binary is taken out of its frame as it is, without a copy if it is (nearly) all of the frame.
   """
   @spec decode_reply(message) :: reply
+  def decode_reply(message) when byte_size(message) < @large,
+    do: message |> decode() |> decoded()
+
   def decode_reply(
         <<131, 104, 4, 119, 2, "ok", 98, _id::32, 109, size::32, data::binary-size(size),
           receipt::binary>> = message
       ) do
-    case decode_receipt(receipt) do
-      %{} = receipt -> {:ok, own(data, message), receipt}
-      :malformed -> :malformed
-    end
+    with %{} = receipt <- receipt(decode(<<131, receipt::binary>>)),
+         do: {:ok, own(data, message), receipt}
   end
 
   def decode_reply(message), do: message |> decode() |> decoded()
@@ -254,34 +257,21 @@ defmodule Stevedore.Protocol do
 
   defp receipt(_other), do: :malformed
 
-  # Microseconds mostly are integers of one or four bytes, which need no decoder.
-  defp decode_receipt(<<104, 3, rest::binary>>) do
-    with {queued, rest} <- small_integer(rest),
-         {ran, rest} <- small_integer(rest),
-         {cpu, <<>>} <- small_integer(rest) do
-      %{queued_us: queued, ran_us: ran, cpu_us: cpu}
-    else
-      _larger -> receipt(decode(<<131, 104, 3, rest::binary>>))
-    end
-  end
-
-  defp decode_receipt(_other), do: :malformed
-
-  defp small_integer(<<97, integer, rest::binary>>), do: {integer, rest}
-  defp small_integer(<<98, integer::signed-32, rest::binary>>), do: {integer, rest}
-  defp small_integer(_other), do: :larger
-
   # A part of a frame keeps all of the frame alive: worth it only if there is little else in it.
-  defp own(data, _message) when byte_size(data) < @large, do: :binary.copy(data)
-
   defp own(data, message) do
     kept = :binary.referenced_byte_size(message) - byte_size(data)
     if kept <= div(byte_size(data), 8), do: data, else: :binary.copy(data)
   end
 
   # `safe`: no new atoms (§9.3 promises that none are needed). Trailing bytes and compressed terms
-  # are no message of ours.
-  defp decode(<<131, tag, _::binary>> = message) when tag != 80 do
+  # are no message of ours. (A look at one byte: a pattern's context would be a tenth of a small call's garbage.)
+  defp decode(message) when byte_size(message) > 1 do
+    if :binary.at(message, 1) == @compressed, do: :malformed, else: decode_term(message)
+  end
+
+  defp decode(_other), do: :malformed
+
+  defp decode_term(message) do
     case :erlang.binary_to_term(message, [:safe, :used]) do
       {term, used} when used == byte_size(message) -> term
       _trailing -> :malformed
@@ -289,8 +279,6 @@ defmodule Stevedore.Protocol do
   rescue
     ArgumentError -> :malformed
   end
-
-  defp decode(_other), do: :malformed
 
   # `safe` still lets funs through, and many a function of Enum would call one. All replies pass here: what is
   # most common comes first, and no closure is called.

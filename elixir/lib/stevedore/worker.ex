@@ -60,7 +60,6 @@ defmodule Stevedore.Worker do
     phase: :booting,
     threads: 1,
     idempotent: MapSet.new(),
-    in_flight: InFlight.new(),
     # What is not a job: control calls that wait for their answer, by id.
     controls: %{},
     stuck: MapSet.new(),
@@ -117,7 +116,8 @@ defmodule Stevedore.Worker do
 
   @impl true
   def handle_info({:stevedore_call, ticket}, %{phase: :ready} = worker) do
-    after_change(%{worker | in_flight: Intake.take(ticket, worker)})
+    :ok = Intake.take(ticket, worker)
+    after_change(worker)
   end
 
   # It has left the roster, but not everybody knew.
@@ -134,8 +134,8 @@ defmodule Stevedore.Worker do
   end
 
   def handle_info({:DOWN, _monitor, :process, caller, _reason}, worker) do
-    {tickets, in_flight} = InFlight.drop_caller(worker.in_flight, caller)
-    {:noreply, Enum.reduce(tickets, %{worker | in_flight: in_flight}, &caller_died/2)}
+    Enum.each(InFlight.drop_caller(caller), &caller_died(&1, worker))
+    {:noreply, worker}
   end
 
   def handle_info({what, _id, _ref} = message, worker)
@@ -148,7 +148,7 @@ defmodule Stevedore.Worker do
   # Its caller has waited for all its limits, and a second: the process keeps none of them, and cannot be asked.
   # But a job that came from another worker has its limits from then.
   def handle_info({:stevedore_overdue, id, limit} = message, worker) do
-    with {:ok, ticket} <- InFlight.fetch(worker.in_flight, id),
+    with {:ok, ticket} <- InFlight.fetch(id),
          left when left > 0 <- Ticket.left_since_move(ticket, limit) do
       _timer = Process.send_after(self(), message, left)
       {:noreply, worker}
@@ -170,7 +170,7 @@ defmodule Stevedore.Worker do
   def handle_info(:balance, worker), do: {:noreply, balance(%{worker | balancing: false})}
 
   def handle_info({:wear, _sign} = message, %{phase: :ready} = worker) do
-    case Wear.check(worker.wear, message, worker.in_flight, worker.os_pid) do
+    case Wear.check(worker.wear, message, worker.os_pid) do
       {:worn, why, wear} -> {:noreply, ask_for_replacement(why, %{worker | wear: wear})}
       {:kill, why} -> stop({:planned, why}, worker)
       {:fine, wear} -> {:noreply, %{worker | wear: wear}}
@@ -217,13 +217,13 @@ defmodule Stevedore.Worker do
   defp after_change(%{phase: :ready, load: {_loads, _place}} = worker) do
     :ok = publish_load(worker)
 
-    if InFlight.size(worker.in_flight) > worker.threads and not worker.balancing,
+    if InFlight.size() > worker.threads and not worker.balancing,
       do: {:noreply, balance_later(worker)},
       else: {:noreply, worker}
   end
 
   defp after_change(%{phase: :ready, alone: %Ticket{}} = worker) do
-    done? = worker.in_flight.taken > 0 and InFlight.size(worker.in_flight) == 0
+    done? = InFlight.taken() > 0 and InFlight.size() == 0
 
     if done?,
       do: {:stop, {:shutdown, :done}, worker},
@@ -242,13 +242,13 @@ defmodule Stevedore.Worker do
   @spec publish_load(t) :: :ok
   def publish_load(%{load: nil}), do: :ok
 
-  def publish_load(%{load: {loads, place}} = worker),
-    do: :atomics.put(loads, place, InFlight.size(worker.in_flight))
+  def publish_load(%{load: {loads, place}}),
+    do: :atomics.put(loads, place, InFlight.size())
 
   # Jobs that wait here while threads elsewhere have nothing to do are taken back and handed over. Looked for
   # by the worker that has too many, every few ms as long as it has: that costs nothing while all is well.
   defp balance(%{phase: :ready, load: {_loads, _place}} = worker) do
-    waiting = InFlight.size(worker.in_flight) - worker.threads
+    waiting = InFlight.size() - worker.threads
     elsewhere = if waiting > 0, do: Roster.idle_elsewhere(worker.pool), else: 0
 
     cond do
@@ -274,19 +274,18 @@ defmodule Stevedore.Worker do
 
   # It may have moved on, or be on its way here.
   defp find({_what, id, ref} = message, worker) do
-    case InFlight.fetch(worker.in_flight, id, ref) do
-      {:ok, ticket} ->
-        {:noreply, do_to(message, ticket, worker)}
-
-      :error ->
-        :ok = look_for(message, worker)
-        {:noreply, worker}
+    case InFlight.fetch(id, ref) do
+      {:ok, ticket} -> do_to(message, ticket, worker)
+      :error -> :ok = look_for(message, worker)
     end
+
+    {:noreply, worker}
   end
 
   # A worker that is there for one job has not taken it yet, or is done with it.
-  defp look_for(message, %{alone: %Ticket{}, in_flight: %{taken: 0}}), do: find_later(message)
-  defp look_for(_message, %{alone: %Ticket{}}), do: :ok
+  defp look_for(message, %{alone: %Ticket{}}),
+    do: if(InFlight.taken() == 0, do: find_later(message), else: :ok)
+
   defp look_for(message, worker), do: Search.pass_on(worker.pool, message, &find_later/1)
 
   defp find_later(message) do
@@ -296,7 +295,7 @@ defmodule Stevedore.Worker do
 
   defp do_to({:stevedore_cancel, id, _ref}, ticket, worker) do
     command(worker, Protocol.cancel(id))
-    %{worker | in_flight: InFlight.put(worker.in_flight, %{ticket | cancelled: true})}
+    InFlight.put(%{ticket | cancelled: true})
   end
 
   defp do_to({:stevedore_abandon, _id, _ref}, ticket, worker), do: abandon(ticket, worker)
@@ -310,7 +309,7 @@ defmodule Stevedore.Worker do
 
   defp abandon(ticket, worker) do
     command(worker, Protocol.cancel(ticket.id))
-    %{worker | in_flight: InFlight.abandon(worker.in_flight, ticket)}
+    InFlight.abandon(ticket)
   end
 
   @doc """
@@ -330,8 +329,7 @@ defmodule Stevedore.Worker do
   defp receive_all(messages, %{phase: :booting} = worker), do: receive_each(messages, worker)
 
   defp receive_all(messages, worker) do
-    {rest, in_flight} = Delivery.replies(messages, worker.in_flight)
-    receive_each(rest, %{worker | in_flight: in_flight})
+    messages |> Delivery.replies() |> receive_each(worker)
   end
 
   defp receive_each([], worker), do: after_change(worker)
@@ -352,7 +350,7 @@ defmodule Stevedore.Worker do
   end
 
   defp receive_one({:progress, id, done, total}, message, worker) do
-    with {:ok, ticket} <- InFlight.fetch(worker.in_flight, id) do
+    with {:ok, ticket} <- InFlight.fetch(id) do
       Delivery.progress(ticket, done, total, message)
       {:ok, worker}
     else
@@ -366,7 +364,7 @@ defmodule Stevedore.Worker do
   end
 
   defp receive_one({:stuck, id, ran_us, stack}, _message, worker) do
-    case InFlight.fetch(worker.in_flight, id) do
+    case InFlight.fetch(id) do
       {:ok, ticket} -> {:ok, Wound.receive_stuck(ticket, ran_us, stack, worker)}
       :error -> {:stop, {:unknown_id, id}}
     end
@@ -404,8 +402,7 @@ defmodule Stevedore.Worker do
     |> Map.replace(:message, :not_shown)
     |> Map.replace(:log, [])
     |> Map.replace_lazy(:state, fn worker ->
-      in_flight = InFlight.size(worker.in_flight)
-      Map.merge(metadata(worker), %{phase: worker.phase, in_flight: in_flight})
+      Map.merge(metadata(worker), %{phase: worker.phase, in_flight: InFlight.size()})
     end)
   end
 end

@@ -27,6 +27,24 @@ defmodule Stevedore.SettleTest do
     assert kind == :cancelled or details["state"] == "finished"
   end
 
+  # Before Elixir's own filter, which drops them.
+  defp tell_crash_reports_of(pid) do
+    id = :"crash reports of #{inspect(pid)}"
+    to = self()
+
+    filter = fn
+      %{msg: {:report, %{label: {:proc_lib, :crash}} = report}, meta: %{pid: ^pid}}, _extra ->
+        send(to, {:crash_report, pid, report}) && :ignore
+
+      _event, _extra ->
+        :ignore
+    end
+
+    %{filters: filters} = :logger.get_primary_config()
+    :ok = :logger.set_primary_config(:filters, [{id, {filter, nil}} | filters])
+    on_exit(fn -> :logger.remove_primary_filter(id) end)
+  end
+
   defp assert_lost(jobs) do
     for job <- jobs do
       assert {:error, %Error{kind: :lost, details: %{"state" => "running"}} = error} =
@@ -263,6 +281,27 @@ defmodule Stevedore.SettleTest do
       assert_done(queued)
       eventually(fn -> not alive?(os_pid) end)
       assert_deaths(pool, %{worker_process: 1})
+      refute_received _
+    end
+
+    test "by a bug of its own: the jobs are settled, and its crash report does not show them" do
+      pool = start_fault_pool!(threads: 1)
+      [{pid, _os_pid}] = workers(pool)
+      tell_crash_reports_of(pid)
+      [victim] = occupy!(pool, 1)
+      waiting = Stevedore.async(pool, "fault.alloc", %{bytes: 1})
+      eventually(fn -> queued(pool) == 1 end)
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        send(pid, {:stevedore_call, :no_ticket})
+        assert_receive {:crash_report, ^pid, report}, 5_000
+        [about | _linked] = report.report
+        assert about[:pid] == pid
+        refute Enum.any?(about[:dictionary], &match?({_key, %Stevedore.Ticket{}}, &1))
+      end)
+
+      assert_lost([victim])
+      assert {:ok, _} = Stevedore.await(waiting)
       refute_received _
     end
 

@@ -47,9 +47,8 @@ defmodule Stevedore.Worker.Controls do
   end
 
   defp answer({:stats, ref}, {:ok, %{"jobs" => jobs} = native, _receipt}, worker) do
-    jobs = for job <- jobs, do: running(job, worker.in_flight)
-    in_flight = InFlight.size(worker.in_flight)
-    send(ref, {ref, %{native: native, jobs: jobs, in_flight: in_flight}})
+    jobs = for job <- jobs, do: running(job)
+    send(ref, {ref, %{native: native, jobs: jobs, in_flight: InFlight.size()}})
     worker
   end
 
@@ -59,8 +58,7 @@ defmodule Stevedore.Worker.Controls do
   end
 
   defp answer({:take_back, why}, {:ok, ids, _receipt}, worker) when is_list(ids) do
-    {tickets, in_flight} = InFlight.take_all(worker.in_flight, ids)
-    worker = %{worker | in_flight: in_flight}
+    tickets = for id <- ids, ticket = InFlight.take(id), do: ticket
     # So that what is handed over does not come back.
     :ok = Worker.publish_load(worker)
     :ok = Dispatch.move(tickets, why)
@@ -73,9 +71,9 @@ defmodule Stevedore.Worker.Controls do
 
   defp answer({:take_back, _why}, _refused, worker), do: worker
 
-  defp running(%{"id" => id} = job, in_flight) do
+  defp running(%{"id" => id} = job) do
     caller =
-      with {:ok, ticket} <- InFlight.fetch(in_flight, id), do: ticket.owner, else: (_ -> nil)
+      with {:ok, ticket} <- InFlight.fetch(id), do: ticket.owner, else: (_ -> nil)
 
     %{id: id, op: job["op"], ran_ms: job["ran_ms"], stuck: job["stuck"], caller: caller}
   end

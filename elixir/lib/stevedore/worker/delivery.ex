@@ -9,18 +9,24 @@ defmodule Stevedore.Worker.Delivery do
   alias Stevedore.Worker.InFlight
 
   @doc "Delivers replies, up to the first message that is something else; what is left then."
-  @spec replies([Protocol.message()], InFlight.t()) :: {[Protocol.message()], InFlight.t()}
-  def replies([message | messages] = all, in_flight) do
+  @spec replies([Protocol.message()]) :: [Protocol.message()]
+  def replies([{id, message} | messages]) do
+    ticket = InFlight.take(id)
+    hand_over(message, ticket)
+    replies(messages)
+  end
+
+  def replies([message | messages] = all) do
     with {:reply, id} <- Protocol.route(message),
-         {ticket, in_flight} <- InFlight.take(in_flight, id) do
+         %Ticket{} = ticket <- InFlight.take(id) do
       hand_over(message, ticket)
-      replies(messages, in_flight)
+      replies(messages)
     else
-      _other -> {all, in_flight}
+      _other -> all
     end
   end
 
-  def replies([], in_flight), do: {[], in_flight}
+  def replies([]), do: []
 
   defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, ref: ref}),
     do: send(ref, {ref, message})
@@ -61,13 +67,13 @@ defmodule Stevedore.Worker.Delivery do
   @spec log(Logger.level(), String.t(), Protocol.id() | nil, Worker.t()) :: :ok
   def log(level, text, id, worker) do
     pool = [domain: [:stevedore], stevedore_pool: worker.pool]
-    Logger.log(level, text, job(id, worker.in_flight) ++ pool)
+    Logger.log(level, text, job(id) ++ pool)
   end
 
-  defp job(nil, _in_flight), do: []
+  defp job(nil), do: []
 
-  defp job(id, in_flight) do
-    case InFlight.fetch(in_flight, id) do
+  defp job(id) do
+    case InFlight.fetch(id) do
       {:ok, %Ticket{op: op, ref: ref}} -> [stevedore_op: op, stevedore_job: ref]
       :error -> []
     end

@@ -61,7 +61,7 @@ defmodule Stevedore.Worker.Ending do
     # What can go on elsewhere does so at once; the rest takes a look at the system.
     :ok = move_waiting()
     box = read_black_box(worker.black_box)
-    {unstarted, started} = worker.in_flight.tickets |> Map.values() |> Settlement.split(box)
+    {unstarted, started} = Settlement.split(InFlight.tickets(), box)
     :ok = Dispatch.move(unstarted, :worker_died)
     facts = facts(cause, box, worker)
 
@@ -69,6 +69,8 @@ defmodule Stevedore.Worker.Ending do
     tell_manager(facts, started, worker)
     settle(started, facts, worker)
     report(facts, worker)
+    # For a crash report shows the process dictionary.
+    :ok = InFlight.clear()
     :ok = move_waiting()
     pass_on_waiting(worker.pool)
   end
@@ -86,7 +88,7 @@ defmodule Stevedore.Worker.Ending do
        when phase in [:ready, :wounded] and
               reason in [:normal, :shutdown, {:shutdown, :retired}, {:shutdown, :done}] do
     grace = worker.options.drain_timeout
-    Telemetry.worker_draining(Worker.metadata(worker), InFlight.size(worker.in_flight))
+    Telemetry.worker_draining(Worker.metadata(worker), InFlight.size())
     worker = Controls.take_back(%{worker | phase: :draining}, :all, :draining)
     Worker.command(worker, Protocol.stop(grace))
     await_end(worker, now() + grace + @end_grace, handle_info)
@@ -245,7 +247,7 @@ defmodule Stevedore.Worker.Ending do
     Manager.worker_ended(worker.pool, %{
       cause: cause,
       text: describe(cause, facts),
-      taken: worker.in_flight.taken,
+      taken: InFlight.taken(),
       started: Enum.map(started, & &1.id),
       os_pid: worker.os_pid,
       crash: Obituaries.crash(facts.box && facts.box.crash)
@@ -257,7 +259,7 @@ defmodule Stevedore.Worker.Ending do
 
     Telemetry.worker_stop(
       worker.started_at,
-      InFlight.size(worker.in_flight),
+      InFlight.size(),
       Map.merge(Worker.metadata(worker), %{
         cause: word(worker, facts),
         reason: facts.cause,
@@ -269,7 +271,7 @@ defmodule Stevedore.Worker.Ending do
   defp word(%{phase: :booting}, _facts), do: :boot
 
   defp word(worker, facts) do
-    orderly? = worker.phase == :draining and InFlight.size(worker.in_flight) == 0
+    orderly? = worker.phase == :draining and InFlight.size() == 0
     if orderly?, do: :drained, else: Settlement.cause(facts)
   end
 

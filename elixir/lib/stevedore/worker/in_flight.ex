@@ -1,6 +1,10 @@
 defmodule Stevedore.Worker.InFlight do
   @moduledoc false
-  # Who waits for which id. Pure.
+  # The jobs of the calling process, a worker: who waits for which id.
+  #
+  # They are in its process dictionary: nearly all that happens to a ticket here is that it is put in and taken out again,
+  # once each, and a map that grows and shrinks costs half a microsecond more for that (docs/decisions/0006). Nobody else sees them, and
+  # a worker that ends with a crash report has none left by then (ending.ex).
   #
   # Callers stay known, and monitored, after their last job until they die: a monitor per job would
   # interrupt each caller twice while it waits, which costs about as much as all the rest of a small
@@ -8,85 +12,99 @@ defmodule Stevedore.Worker.InFlight do
 
   alias Stevedore.{Protocol, Ticket}
 
-  # `taken`: how many jobs there have ever been.
-  defstruct tickets: %{}, callers: %{}, taken: 0
-
-  @type t :: %__MODULE__{
-          tickets: %{Protocol.id() => Ticket.t()},
-          callers: %{pid => true},
-          taken: non_neg_integer
-        }
-
-  @spec new() :: t
-  def new, do: %__MODULE__{}
+  # Keys of the dictionary, beside ids (integers) and callers (pids).
+  @taken :stevedore_jobs_taken
+  @gone :stevedore_jobs_gone
 
   @doc "Whether this caller has had a job here before, and so is monitored."
-  @spec caller?(t, pid) :: boolean
-  def caller?(in_flight, pid), do: is_map_key(in_flight.callers, pid)
+  @spec caller?(pid) :: boolean
+  def caller?(pid), do: Process.get(pid) != nil
 
   @doc "Remembers a caller, which is monitored from now on."
-  @spec add_caller(t, pid) :: t
-  def add_caller(in_flight, pid),
-    do: %{in_flight | callers: Map.put(in_flight.callers, pid, true)}
+  @spec add_caller(pid) :: :ok
+  def add_caller(pid) do
+    nil = Process.put(pid, :caller)
+    :ok
+  end
 
   @doc "Adds a job, whose id must be free."
-  @spec add(t, Ticket.t()) :: t
-  def add(in_flight, ticket) do
-    tickets = Map.put(in_flight.tickets, ticket.id, ticket)
-    %{in_flight | tickets: tickets, taken: in_flight.taken + 1}
+  @spec add(Ticket.t()) :: :ok
+  def add(ticket) do
+    nil = Process.put(ticket.id, ticket)
+    count(@taken)
   end
 
   @doc "Replaces what is known of a job."
-  @spec put(t, Ticket.t()) :: t
-  def put(in_flight, ticket) do
-    %{in_flight | tickets: Map.put(in_flight.tickets, ticket.id, ticket)}
+  @spec put(Ticket.t()) :: :ok
+  def put(ticket) do
+    _old = Process.put(ticket.id, ticket)
+    :ok
   end
 
   @doc "Removes a job: its terminal reply is there, or it was taken back."
-  @spec take(t, Protocol.id()) :: {Ticket.t(), t} | :error
-  def take(in_flight, id) do
-    case :maps.take(id, in_flight.tickets) do
-      {ticket, tickets} -> {ticket, %{in_flight | tickets: tickets}}
-      :error -> :error
+  @spec take(Protocol.id()) :: Ticket.t() | nil
+  def take(id) do
+    with %Ticket{} = ticket <- Process.delete(id) do
+      :ok = count(@gone)
+      ticket
     end
   end
 
-  @doc "The same for several, those that are there."
-  @spec take_all(t, [Protocol.id()]) :: {[Ticket.t()], t}
-  def take_all(in_flight, ids) do
-    Enum.flat_map_reduce(ids, in_flight, fn id, in_flight ->
-      case take(in_flight, id) do
-        {ticket, in_flight} -> {[ticket], in_flight}
-        :error -> {[], in_flight}
-      end
-    end)
+  @spec fetch(Protocol.id()) :: {:ok, Ticket.t()} | :error
+  def fetch(id) do
+    case Process.get(id) do
+      nil -> :error
+      ticket -> {:ok, ticket}
+    end
   end
 
-  @spec fetch(t, Protocol.id()) :: {:ok, Ticket.t()} | :error
-  def fetch(in_flight, id), do: Map.fetch(in_flight.tickets, id)
-
   @doc "The job of that id, if it is that very one."
-  @spec fetch(t, Protocol.id(), reference) :: {:ok, Ticket.t()} | :error
-  def fetch(in_flight, id, ref) do
-    case in_flight.tickets do
-      %{^id => %Ticket{ref: ^ref} = ticket} -> {:ok, ticket}
+  @spec fetch(Protocol.id(), reference) :: {:ok, Ticket.t()} | :error
+  def fetch(id, ref) do
+    case Process.get(id) do
+      %Ticket{ref: ^ref} = ticket -> {:ok, ticket}
       _other -> :error
     end
   end
 
   @doc "Nobody waits for this job any more, but its id is in use until the terminal reply."
-  @spec abandon(t, Ticket.t()) :: t
-  def abandon(in_flight, ticket) do
-    put(in_flight, %{ticket | owner: nil, on_progress: nil, cancelled: true})
-  end
+  @spec abandon(Ticket.t()) :: :ok
+  def abandon(ticket), do: put(%{ticket | owner: nil, on_progress: nil, cancelled: true})
 
   @doc "Forgets a caller, and returns the jobs that it had waited for."
-  @spec drop_caller(t, pid) :: {[Ticket.t()], t}
-  def drop_caller(in_flight, pid) do
-    tickets = for {_id, %Ticket{owner: ^pid} = ticket} <- in_flight.tickets, do: ticket
-    {tickets, %{in_flight | callers: Map.delete(in_flight.callers, pid)}}
+  @spec drop_caller(pid) :: [Ticket.t()]
+  def drop_caller(pid) do
+    _known = Process.delete(pid)
+    for %Ticket{owner: ^pid} = ticket <- tickets(), do: ticket
   end
 
-  @spec size(t) :: non_neg_integer
-  def size(in_flight), do: map_size(in_flight.tickets)
+  @doc "All jobs, the oldest first."
+  @spec tickets() :: [Ticket.t()]
+  def tickets do
+    tickets = for {id, ticket} when is_integer(id) <- Process.get(), do: ticket
+    Enum.sort_by(tickets, & &1.started_at)
+  end
+
+  @doc "How many there are."
+  @spec size() :: non_neg_integer
+  def size, do: taken() - Process.get(@gone, 0)
+
+  @doc "How many there have ever been."
+  @spec taken() :: non_neg_integer
+  def taken, do: Process.get(@taken, 0)
+
+  @doc "Forgets everything."
+  @spec clear() :: :ok
+  def clear do
+    for {key, _value} when is_integer(key) or is_pid(key) or key in [@taken, @gone] <-
+          Process.get(),
+        do: Process.delete(key)
+
+    :ok
+  end
+
+  defp count(counter) do
+    _before = Process.put(counter, Process.get(counter, 0) + 1)
+    :ok
+  end
 end

@@ -9,57 +9,55 @@ defmodule Stevedore.Worker.Intake do
   @batch_calls 64
   @batch_bytes 65_536
 
-  @doc "Writes this job, and those that wait, to the port; returns what is in flight then."
-  @spec take(Ticket.t(), Worker.t()) :: InFlight.t()
-  def take(ticket, %{in_flight: in_flight} = worker) do
-    # Others who are about to call get on the same frame. A first one need not wait for them.
-    _ = if InFlight.size(in_flight) > 0, do: :erlang.yield()
+  @doc "Writes this job, and those that wait, to the port; they are in flight then."
+  @spec take(Ticket.t(), Worker.t()) :: :ok
+  def take(ticket, worker) do
+    # Others who are about to call get on the same frame. With nobody else about, this costs a tenth of a microsecond.
+    true = :erlang.yield()
 
-    case accept(in_flight, ticket) do
-      {:ok, in_flight} ->
-        size = Protocol.batch_overhead() + Protocol.element_size(ticket)
-        drain(worker, in_flight, [ticket], size, @batch_calls - 1)
-
-      :refused ->
-        in_flight
+    case accept(ticket) do
+      :ok -> begin_frame(worker, ticket)
+      :refused -> :ok
     end
+  end
+
+  defp begin_frame(worker, ticket) do
+    size = Protocol.batch_overhead() + Protocol.element_size(ticket)
+    drain(worker, [ticket], size, @batch_calls - 1)
   end
 
   # A call that is large goes alone, so that it holds up no other and a frame never exceeds its limit.
-  defp drain(worker, in_flight, calls, _bytes, 0), do: write(worker, in_flight, calls)
+  defp drain(worker, calls, _bytes, 0), do: write(worker, calls)
 
-  defp drain(worker, in_flight, calls, bytes, left) do
+  defp drain(worker, calls, bytes, left) do
     receive do
       {:stevedore_call, ticket} ->
-        case accept(in_flight, ticket) do
-          {:ok, in_flight} -> add(worker, in_flight, calls, bytes, left, ticket)
-          :refused -> drain(worker, in_flight, calls, bytes, left)
+        case accept(ticket) do
+          :ok -> add(worker, calls, bytes, left, ticket)
+          :refused -> drain(worker, calls, bytes, left)
         end
     after
-      0 -> write(worker, in_flight, calls)
+      0 -> write(worker, calls)
     end
   end
 
-  defp add(worker, in_flight, calls, bytes, left, ticket) do
+  defp add(worker, calls, bytes, left, ticket) do
     size = Protocol.element_size(ticket)
 
     if bytes + size <= @batch_bytes do
-      drain(worker, in_flight, [ticket | calls], bytes + size, left - 1)
+      drain(worker, [ticket | calls], bytes + size, left - 1)
     else
-      in_flight = write(worker, in_flight, calls)
-      drain(worker, in_flight, [ticket], Protocol.batch_overhead() + size, left - 1)
+      :ok = write(worker, calls)
+      drain(worker, [ticket], Protocol.batch_overhead() + size, left - 1)
     end
   end
 
-  defp write(worker, in_flight, calls) do
-    Worker.command(worker, Protocol.requests(calls))
-    in_flight
-  end
+  defp write(worker, calls), do: Worker.command(worker, Protocol.requests(calls))
 
   # An id in use is that of the same job, sent off again by mistake, or comes from 2^31 jobs ago.
-  defp accept(in_flight, %Ticket{id: id, ref: ref} = ticket) do
-    case InFlight.fetch(in_flight, id) do
-      :error -> {:ok, in_flight |> know_caller(ticket.owner) |> InFlight.add(ticket)}
+  defp accept(%Ticket{id: id, ref: ref} = ticket) do
+    case InFlight.fetch(id) do
+      :error -> take_in(ticket)
       {:ok, %Ticket{ref: ^ref}} -> :refused
       {:ok, _other} -> refuse_id(ticket)
     end
@@ -71,12 +69,12 @@ defmodule Stevedore.Worker.Intake do
     :refused
   end
 
-  defp know_caller(in_flight, pid) do
-    if InFlight.caller?(in_flight, pid) do
-      in_flight
-    else
-      _monitor = Process.monitor(pid)
-      InFlight.add_caller(in_flight, pid)
+  defp take_in(%Ticket{owner: caller} = ticket) do
+    if not InFlight.caller?(caller) do
+      _monitor = Process.monitor(caller)
+      :ok = InFlight.add_caller(caller)
     end
+
+    InFlight.add(ticket)
   end
 end

@@ -57,18 +57,18 @@ defmodule Stevedore.Worker.Wear do
   end
 
   @doc "What `{:wear, sign}` means now."
-  @spec check(t, {:wear, sign}, InFlight.t(), pos_integer) ::
-          {:fine, t} | {:worn, atom, t} | {:kill, atom}
-  def check(wear, {:wear, :age}, _in_flight, _os_pid), do: ask(wear, :max_age)
+  @spec check(t, {:wear, sign}, pos_integer) :: {:fine, t} | {:worn, atom, t} | {:kill, atom}
+  def check(wear, {:wear, :age}, _os_pid), do: ask(wear, :max_age)
 
-  def check(wear, {:wear, :idle}, in_flight, _os_pid) do
+  def check(wear, {:wear, :idle}, _os_pid) do
     _timer = later(:idle, wear.max_idle)
-    idle? = InFlight.size(in_flight) == 0 and in_flight.taken == wear.taken_before
-    wear = %{wear | taken_before: in_flight.taken}
-    if idle? and in_flight.taken > 0, do: ask(wear, :max_idle), else: {:fine, wear}
+    taken = InFlight.taken()
+    idle? = InFlight.size() == 0 and taken == wear.taken_before
+    wear = %{wear | taken_before: taken}
+    if idle? and taken > 0, do: ask(wear, :max_idle), else: {:fine, wear}
   end
 
-  def check(wear, {:wear, :sample}, in_flight, os_pid) do
+  def check(wear, {:wear, :sample}, os_pid) do
     _timer = later(:sample, @sample_every)
     rss = (wear.max_rss || wear.kill_rss) && Host.rss(os_pid)
     wear = %{wear | large: if(over?(rss, wear.max_rss), do: wear.large + 1, else: 0)}
@@ -76,7 +76,7 @@ defmodule Stevedore.Worker.Wear do
     cond do
       over?(rss, wear.kill_rss) -> {:kill, :kill_rss}
       wear.large >= 2 -> ask(wear, :max_rss)
-      wear.max_jobs && in_flight.taken >= wear.max_jobs -> ask(wear, :max_jobs)
+      wear.max_jobs && InFlight.taken() >= wear.max_jobs -> ask(wear, :max_jobs)
       true -> {:fine, wear}
     end
   end

@@ -16,14 +16,14 @@ defmodule Stevedore.Worker.Wound do
     # Who hears of its end finds it quarantined, if it was one time too many.
     Dispatcher.note_death(worker.pool, ticket)
     :ok = Ticket.settle(ticket, error(ticket, ran_us, stack))
-    in_flight = InFlight.abandon(worker.in_flight, ticket)
-    leave(%{worker | in_flight: in_flight, stuck: MapSet.put(worker.stuck, ticket.id)})
+    :ok = InFlight.abandon(ticket)
+    leave(%{worker | stuck: MapSet.put(worker.stuck, ticket.id)})
   end
 
   defp leave(%{phase: :ready} = worker) do
     :ok = Roster.leave(worker.pool, self())
     if worker.alone == nil, do: Manager.wounded(worker.pool, self())
-    Telemetry.worker_wounded(Worker.metadata(worker), InFlight.size(worker.in_flight))
+    Telemetry.worker_wounded(Worker.metadata(worker), InFlight.size())
     _timer = Process.send_after(self(), :wounded_long_enough, worker.options.drain_timeout)
     Controls.take_back(%{worker | phase: :wounded, load: nil}, :all, :wounded)
   end
@@ -32,8 +32,7 @@ defmodule Stevedore.Worker.Wound do
 
   @doc "Whether nothing else runs in it any more."
   @spec alone?(Worker.t()) :: boolean
-  def alone?(%{in_flight: %{tickets: tickets}, stuck: stuck}),
-    do: Enum.all?(tickets, fn {id, _ticket} -> id in stuck end)
+  def alone?(worker), do: Enum.all?(InFlight.tickets(), &(&1.id in worker.stuck))
 
   defp error(%Ticket{cancelled: cancelled} = ticket, ran_us, stack) do
     {kind, why} = if cancelled, do: {:cancelled, "cancelled"}, else: {:timed_out, "out of time"}
