@@ -3,18 +3,19 @@
 #     mix run ../tests/chaos/chaos.exs [random] [--seconds N] [--seed S]
 #     mix run ../tests/chaos/chaos.exs points [--quick]
 #     mix run ../tests/chaos/chaos.exs deaths [--count N] [--seed S]
+#     mix run ../tests/chaos/chaos.exs trials [--count N]
 #
 # With --log it shows what the library logs meanwhile, with --show N that many violations of a check.
 
 for file <-
-      ~w(random plan ledger book judge host signals recovery leftovers site caller disturber round points deaths report) do
+      ~w(random plan ledger book judge host signals recovery leftovers site caller disturber round points deaths trials report) do
   Code.require_file("#{file}.ex", __DIR__)
 end
 
 defmodule Chaos do
   @moduledoc false
 
-  alias Chaos.{Deaths, Judge, Leftovers, Ledger, Points, Recovery, Report, Round, Site}
+  alias Chaos.{Deaths, Judge, Leftovers, Ledger, Points, Recovery, Report, Round, Site, Trials}
 
   @switches [
     seconds: :integer,
@@ -54,6 +55,12 @@ defmodule Chaos do
     IO.puts("seed #{options[:seed]}, #{count} deaths")
     violations = Deaths.run(site, options[:seed], count)
     {Deaths.checks(), violations, "deaths --count #{count} --seed #{options[:seed]}"}
+  end
+
+  defp run(["trials"], site, options) do
+    count = options[:count] || 1_000
+    violations = Trials.run(site, count)
+    {Trials.checks(), violations, "trials --count #{count}"}
   end
 
   defp run(mode, site, options) when mode in [[], ["random"]] do
