@@ -1,7 +1,7 @@
 /* codec: what differs between External Term Format and MessagePack, as one table of functions each.
  *
- * codec_etf (etf_codec.c) is the only user of ei, codec_msgpack (msgpack_codec.c) the only one of msgpack-c.
- * Everything above speaks to a codec through this table. Thread: any (pure). */
+ * codec_etf (etf_codec.c, etf_read.c) is the only user of ei, codec_msgpack (msgpack_codec.c) the only one of
+ * msgpack-c. Everything above speaks to a codec through this table. Thread: any (pure). */
 #ifndef CODEC_H
 #define CODEC_H
 

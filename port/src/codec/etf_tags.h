@@ -1,5 +1,5 @@
-/* etf_tags: the first bytes of terms in the External Term Format (PROTOCOL §9.1), as etf_check and etf_codec
- * need them. */
+/* etf_tags: the first bytes of terms in the External Term Format (PROTOCOL §9.1), as etf_check, etf_read and
+ * etf_codec need them. */
 #ifndef ETF_TAGS_H
 #define ETF_TAGS_H
 
