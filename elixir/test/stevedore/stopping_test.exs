@@ -1,0 +1,169 @@
+defmodule Stevedore.StoppingTest do
+  use Stevedore.PoolCase, async: true
+
+  # Draining a pool, and its stop with the application.
+
+  describe "drain" do
+    test "what runs finishes, what waits is given back, and nothing comes in" do
+      pool = start_pool!(workers: 2, threads: 1)
+      os_pids = for {_pid, os_pid} <- workers(pool), do: os_pid
+      running = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500})
+      waiting = for _ <- 1..5, do: Stevedore.async(pool, "sleep", %{ms: 60_000})
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 30_000) end)
+
+      for job <- waiting do
+        assert {:error, %Error{kind: :unavailable, message: message}} = Stevedore.await(job)
+        assert message =~ "drain"
+      end
+
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.call(pool, "sleep", %{ms: 1})
+      assert Enum.map(running, &Stevedore.await/1) == [{:ok, nil}, {:ok, nil}]
+      assert Task.await(drain, 30_000) == :ok
+      for os_pid <- os_pids, do: refute(alive?(os_pid))
+
+      assert {:ok, %{workers: [], deaths: deaths}} = Stevedore.stats(pool)
+      assert deaths == %{}
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.call(pool, "ping", nil)
+      refute_received _
+    end
+
+    test "what does not finish in time is asked to stop, and killed if it does not" do
+      pool = start_fault_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      [stops] = occupy!(pool, 1)
+      hangs = start_running!(pool, "fault.hang", %{})
+      assert Stevedore.drain(pool, timeout: 100) == :ok
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.await(stops)
+      assert {:error, %Error{kind: kind}} = Stevedore.await(hangs)
+      assert kind in [:lost, :cancelled]
+      refute alive?(os_pid)
+      refute_received _
+    end
+
+    test "a worker that dies while it drains says of what it died" do
+      pool = start_pool!()
+      [{_pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:worker, :draining]])
+      [job] = occupy!(pool, 1)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 30_000) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      kill!(os_pid)
+      assert {:error, %Error{kind: :lost, message: message}} = Stevedore.await(job)
+      assert message =~ "SIGKILL"
+      assert Task.await(drain, 30_000) == :ok
+      assert {:ok, %{deaths: %{kill: 1}}} = Stevedore.stats(pool)
+    end
+
+    test "a drained pool can be drained again, and started" do
+      pool = start_pool!(workers: 2)
+      for _ <- 1..2, do: assert(Stevedore.drain(pool) == :ok)
+      assert Stevedore.restart(pool) == :ok
+      assert Stevedore.call(pool, "ping", nil) == {:ok, "pong"}
+      await_ready(pool, 2)
+
+      assert Stevedore.drain(pool) == :ok
+      assert Stevedore.resize(pool, 1) == :ok
+      assert Stevedore.call(pool, "ping", nil) == {:ok, "pong"}
+      assert length(workers(pool)) == 1
+    end
+
+    test "several may ask for it" do
+      pool = start_pool!()
+      job = start_running!(pool, "sleep", %{ms: 1_500})
+      tasks = for _ <- 1..3, do: Task.async(fn -> Stevedore.drain(pool) end)
+      assert Task.await_many(tasks, 10_000) == [:ok, :ok, :ok]
+      assert {:ok, nil} = Stevedore.await(job)
+    end
+
+    test "in the middle of a restart" do
+      pool = start_pool!(workers: 3)
+      forward_events(pool, [[:pool, :replace]])
+      restart = Task.async(fn -> Stevedore.restart(pool) end)
+      assert_receive {:event, [:pool, :replace], _, _}
+      assert Stevedore.drain(pool) == :ok
+      # It has an answer, too.
+      _ = Task.await(restart, 10_000)
+      assert {:ok, %{workers: []}} = Stevedore.stats(pool)
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.call(pool, "ping", nil)
+    end
+
+    test "no worker comes back while it goes on" do
+      pool = start_pool!(workers: 2, threads: 1)
+
+      [one, other] =
+        for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500}, idempotent: false)
+
+      {_pid, os_pid} = List.keyfind(workers(pool), one.worker, 0)
+      forward_events(pool, [[:worker, :draining], [:worker, :stop]])
+      drain = Task.async(fn -> Stevedore.drain(pool) end)
+      for _ <- 1..2, do: assert_receive({:event, [:worker, :draining], _, _})
+      kill!(os_pid)
+      assert {:error, %Error{kind: :lost}} = Stevedore.await(one)
+      assert {:ok, nil} = Stevedore.await(other)
+      assert Task.await(drain, 10_000) == :ok
+      refute_received {:event, [:worker, :ready], _, _}
+      assert workers(pool) == []
+    end
+  end
+
+  describe "the stop of the pool" do
+    test "all workers at once: running jobs finish, waiting ones are given back" do
+      pool = start_pool!(workers: 3, threads: 1)
+      os_pids = for {_pid, os_pid} <- workers(pool), do: os_pid
+      running = for _ <- 1..3, do: start_running!(pool, "sleep", %{ms: 1_500})
+      waiting = for _ <- 1..6, do: Stevedore.async(pool, "sleep", %{ms: 60_000})
+      started = System.monotonic_time(:millisecond)
+      :ok = stop_supervised(pool)
+      # Not one after the other.
+      assert System.monotonic_time(:millisecond) - started < 1_700
+      for job <- running, do: assert(Stevedore.await(job) == {:ok, nil})
+      for job <- waiting, do: assert({:error, %Error{kind: :unavailable}} = Stevedore.await(job))
+      for os_pid <- os_pids, do: refute(alive?(os_pid))
+      refute_received _
+    end
+
+    test "what outlasts drain_timeout is told that by its error, what was cancelled before is not" do
+      pool = start_pool!(threads: 2, drain_timeout: 50)
+      [outlasted, cancelled] = occupy!(pool, 2)
+      :ok = Stevedore.cancel(cancelled)
+      assert {:error, %Error{kind: :cancelled, details: details}} = Stevedore.await(cancelled)
+      assert details == %{}
+      :ok = stop_supervised(pool)
+      assert {:error, %Error{kind: :cancelled, details: details}} = Stevedore.await(outlasted)
+      assert details == %{"clock" => "drain_timeout"}
+    end
+
+    test "what hangs does not hold it up, and leaves nothing behind" do
+      pool = start_fault_pool!(threads: 2, drain_timeout: 50)
+      [{_pid, os_pid}] = workers(pool)
+      jobs = for _ <- 1..2, do: start_running!(pool, "fault.hang", %{})
+      :ok = stop_supervised(pool)
+
+      for job <- jobs do
+        assert {:error, %Error{kind: kind}} = Stevedore.await(job)
+        assert kind in [:lost, :cancelled]
+      end
+
+      refute alive?(os_pid)
+      assert :ets.whereis(pool) == :undefined
+      refute_received _
+    end
+
+    test "what waits for a worker is refused" do
+      pool = start_pool!(backoff_min: 60_000, backoff_max: 60_000)
+      forward_events(pool, [[:pool, :restart]])
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:pool, :restart], _, _}
+      await_ready(pool, 1)
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:pool, :restart], %{delay_ms: delay}, _} when delay > 0
+      job = Stevedore.async(pool, "sleep", %{ms: 1})
+      assert {:ok, %{waiting: 1}} = Stevedore.stats(pool)
+      :ok = stop_supervised(pool)
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.await(job)
+      refute_received _
+    end
+  end
+end
