@@ -94,7 +94,7 @@ defmodule Stevedore.StoppingTest do
         for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_500}, idempotent: false)
 
       {_pid, os_pid} = List.keyfind(workers(pool), one.worker, 0)
-      forward_events(pool, [[:worker, :draining], [:worker, :stop]])
+      forward_events(pool, [[:worker, :ready], [:worker, :draining]])
       drain = Task.async(fn -> Stevedore.drain(pool) end)
       for _ <- 1..2, do: assert_receive({:event, [:worker, :draining], _, _})
       kill!(os_pid)
