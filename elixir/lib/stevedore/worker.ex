@@ -133,8 +133,9 @@ defmodule Stevedore.Worker do
     end
   end
 
+  # Many may die at once, and each look for what they had waited for goes through all jobs.
   def handle_info({:DOWN, _monitor, :process, caller, _reason}, worker) do
-    Enum.each(InFlight.drop_caller(caller), &caller_died(&1, worker))
+    [caller | others_down()] |> InFlight.drop_callers() |> Enum.each(&caller_died(&1, worker))
     {:noreply, worker}
   end
 
@@ -299,6 +300,14 @@ defmodule Stevedore.Worker do
   end
 
   defp do_to({:stevedore_abandon, _id, _ref}, ticket, worker), do: abandon(ticket, worker)
+
+  defp others_down do
+    receive do
+      {:DOWN, _monitor, :process, caller, _reason} -> [caller | others_down()]
+    after
+      0 -> []
+    end
+  end
 
   defp caller_died(ticket, worker) do
     error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: ticket.pool}

@@ -8,24 +8,27 @@ defmodule Stevedore.Worker.InFlight do
   #
   # Callers stay known, and monitored, after their last job until they die: a monitor per job would
   # interrupt each caller twice while it waits, which costs about as much as all the rest of a small
-  # call.
+  # call. They are a map under one key: there may be very many, and each garbage collection goes through the dictionary.
 
   alias Stevedore.{Protocol, Ticket}
 
-  # Keys of the dictionary, beside ids (integers) and callers (pids).
+  # Keys of the dictionary, beside ids, which are integers.
+  @callers :stevedore_callers
   @taken :stevedore_jobs_taken
   @gone :stevedore_jobs_gone
 
   @doc "Whether this caller has had a job here before, and so is monitored."
   @spec caller?(pid) :: boolean
-  def caller?(pid), do: Process.get(pid) != nil
+  def caller?(pid), do: is_map_key(callers(), pid)
 
   @doc "Remembers a caller, which is monitored from now on."
   @spec add_caller(pid) :: :ok
   def add_caller(pid) do
-    nil = Process.put(pid, :caller)
+    _before = Process.put(@callers, Map.put(callers(), pid, true))
     :ok
   end
+
+  defp callers, do: Process.get(@callers, %{})
 
   @doc "Adds a job, whose id must be free."
   @spec add(Ticket.t()) :: :ok
@@ -71,11 +74,12 @@ defmodule Stevedore.Worker.InFlight do
   @spec abandon(Ticket.t()) :: :ok
   def abandon(ticket), do: put(%{ticket | owner: nil, on_progress: nil, cancelled: true})
 
-  @doc "Forgets a caller, and returns the jobs that it had waited for."
-  @spec drop_caller(pid) :: [Ticket.t()]
-  def drop_caller(pid) do
-    _known = Process.delete(pid)
-    for %Ticket{owner: ^pid} = ticket <- tickets(), do: ticket
+  @doc "Forgets callers, and returns the jobs that they had waited for."
+  @spec drop_callers([pid]) :: [Ticket.t()]
+  def drop_callers(pids) do
+    _before = Process.put(@callers, Map.drop(callers(), pids))
+    dead = MapSet.new(pids)
+    for {id, ticket} when is_integer(id) <- Process.get(), ticket.owner in dead, do: ticket
   end
 
   @doc "All jobs, the oldest first."
@@ -96,7 +100,7 @@ defmodule Stevedore.Worker.InFlight do
   @doc "Forgets everything."
   @spec clear() :: :ok
   def clear do
-    for {key, _value} when is_integer(key) or is_pid(key) or key in [@taken, @gone] <-
+    for {key, _value} when is_integer(key) or key in [@callers, @taken, @gone] <-
           Process.get(),
         do: Process.delete(key)
 

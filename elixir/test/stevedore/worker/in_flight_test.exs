@@ -49,7 +49,7 @@ defmodule Stevedore.Worker.InFlightTest do
     :ok = InFlight.add(ticket(0))
     %Ticket{} = InFlight.take(0)
     assert InFlight.caller?(self())
-    assert InFlight.drop_caller(self()) == []
+    assert InFlight.drop_callers([self()]) == []
     refute InFlight.caller?(self())
   end
 
@@ -61,11 +61,23 @@ defmodule Stevedore.Worker.InFlightTest do
     Enum.each([a, b, c, d], &InFlight.add/1)
     assert InFlight.take(0) == a
     :ok = InFlight.abandon(b)
-    assert InFlight.drop_caller(self()) == [c]
+    assert InFlight.drop_callers([self()]) == [c]
     # Their ids are in use until the terminal replies.
     assert InFlight.size() == 3
     assert InFlight.take(2) == c
-    assert InFlight.drop_caller(other) == [d]
+    assert InFlight.drop_callers([other]) == [d]
+  end
+
+  test "callers that are dropped together leave all their jobs" do
+    [one, other, third] = for _ <- 1..3, do: spawn(fn -> :ok end)
+
+    jobs =
+      for {owner, id} <- Enum.with_index([one, other, third, one]),
+          do: %{ticket(id) | owner: owner}
+
+    Enum.each(jobs, &InFlight.add/1)
+    dropped = InFlight.drop_callers([one, other])
+    assert Enum.sort(Enum.map(dropped, & &1.id)) == [0, 1, 3]
   end
 
   test "an abandoned job keeps its id, wants no progress and is not run again" do
