@@ -90,6 +90,15 @@ static FAULTY void crash_by_stack_overflow(void) {
     (void)depth;
 }
 
+/* Past all frames of its thread, and over what the C library keeps behind them: the thread's own variables.
+ */
+static FAULTY void crash_by_overwriting_stack(void) {
+    volatile char *at = __builtin_frame_address(0);
+    for (size_t i = 0; i < 16384; i++) {
+        at[i] = 1;
+    }
+}
+
 static const struct crash {
     const char *name;
     int signal;
@@ -120,6 +129,8 @@ static const struct crash *crash_find(const char *name) {
 static enum stv_status crash(struct stv_job *job, const struct crash *crash, const char *how) {
     if (strcmp(how, "stack") == 0) {
         crash_by_stack_overflow();
+    } else if (strcmp(how, "overwrite") == 0) {
+        crash_by_overwriting_stack();
     } else if (strcmp(how, "fault") == 0 && crash->fault) {
         crash->fault();
     }
@@ -139,11 +150,12 @@ static enum stv_status run_crash(struct stv_job *job) {
     }
     const char *how = "fault";
     bool is_text = stv_opt_text(job, "how", &how);
-    if (!is_text || (strcmp(how, "fault") != 0 && strcmp(how, "raise") != 0 && strcmp(how, "stack") != 0)) {
-        return stv_bad_arg(job, "how", "fault, raise or stack");
+    bool is_of_stack = is_text && (strcmp(how, "stack") == 0 || strcmp(how, "overwrite") == 0);
+    if (!is_text || (!is_of_stack && strcmp(how, "fault") != 0 && strcmp(how, "raise") != 0)) {
+        return stv_bad_arg(job, "how", "fault, raise, stack or overwrite");
     }
-    if (strcmp(how, "stack") == 0 && which->signal != SIGSEGV) {
-        return stv_bad_arg(job, "how", "fault or raise: a stack overflow is a SEGV");
+    if (is_of_stack && which->signal != SIGSEGV) {
+        return stv_bad_arg(job, "how", "fault or raise: what is done to the stack ends in a SEGV");
     }
     return crash(job, which, how);
 }
@@ -315,7 +327,9 @@ static const struct stv_op ops[] = {
     {"fault.crash", run_crash,
      "Dies. `signal`: SEGV (the default), BUS, FPE, ILL, ABRT, TRAP, SYS, TERM or KILL. `how`: fault (the "
      "default: really "
-     "doing what causes it, where there is such a thing), raise, or stack (overflows the stack; only SEGV).",
+     "doing what causes it, where there is such a thing), raise, stack (overflows it) or overwrite (writes "
+     "past "
+     "its beginning, over the thread's own variables; both only SEGV).",
      0},
     {"fault.hang", run_hang,
      "Does not stop when told to. `mode`: blocked (the default: a deadlock) or busy. `ms`: only for so long, "

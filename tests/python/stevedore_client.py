@@ -23,6 +23,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 EXECUTABLE = os.environ.get("STEVEDORE", os.path.join(ROOT, "build", "port", "stevedore"))
 FAULT_PLUGIN = os.environ.get("STEVEDORE_FAULT", os.path.join(ROOT, "build", "port", "fault.so"))
 VECTORS = os.path.join(ROOT, "proto", "vectors")
+
+with open(EXECUTABLE, "rb") as program:
+    symbols = program.read()
+SANITIZED = b"__asan_init" in symbols or b"__tsan_init" in symbols
+
 # An environment in which a deadly signal kills the worker, also in a build with sanitizers, which would exit instead.
 SANITIZERS = ":".join(f"handle_{name}=0" for name in ("segv", "abort", "sigbus", "sigfpe", "sigill"))
 SIGNALS_KILL = os.environ | {

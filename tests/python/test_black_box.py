@@ -12,7 +12,9 @@ import time
 import unittest
 from collections import namedtuple
 
-from stevedore_client import EXECUTABLE, FAULT_PLUGIN, PATIENCE, SIGNALS_KILL, Worker, WorkerTest, messages_in
+from stevedore_client import (
+    EXECUTABLE, FAULT_PLUGIN, PATIENCE, SANITIZED, SIGNALS_KILL, Worker, WorkerTest, messages_in
+)
 
 BUILD = os.path.dirname(os.path.dirname(EXECUTABLE))
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(BUILD, "tests", "plugins"))
@@ -155,6 +157,16 @@ class Culprit(BlackBoxTest):
         crash = self.assert_told({"how": "stack"}, signal.SIGSEGV, "crash_by_recursion")
         # A sanitizer's own functions may be the ones that find no more stack.
         self.assertIn("crash_by_recursion", self.functions(crash)[:4])
+
+    # Behind the stack are the thread's own variables: what is noted must not depend on them. Its frames are gone.
+    @unittest.skipIf(SANITIZED, "a sanitizer's functions do depend on them")
+    def test_stack_overwritten(self):
+        worker = self.start()
+        id = worker.start("fault.crash", {"how": "overwrite"})
+        worker.rest()
+        self.assertEqual(worker.wait(), -signal.SIGSEGV)
+        crash = self.box.crash()
+        self.assertEqual((crash.signal, crash.job, crash.op), (signal.SIGSEGV, id, "fault.crash"))
 
     def test_exit(self):
         worker = self.start()

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from stevedore_client import EXECUTABLE, FAULT_PLUGIN, ROOT, SIGNALS_KILL, Etf, Worker, WorkerTest, frame
+from stevedore_client import EXECUTABLE, FAULT_PLUGIN, ROOT, SANITIZED, SIGNALS_KILL, Etf, Worker, WorkerTest, frame
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 HOSTILE = os.path.join(PLUGINS, "hostile.so")
@@ -29,15 +29,6 @@ BY_STRICT = {"inet_socket", "unix_socket", "pair_of_sockets", "fork", "posix_spa
              "signal_group", "signal_parent_thread", "own_by_parent", "limit_parent", "setuid", "outlive_parent",
              "type_on_terminal"}
 FILES = {"open_passwd", "list_root", "create_file"}
-
-
-def linked_with(name):
-    """Whether the executable is built with a sanitizer."""
-    with open(EXECUTABLE, "rb") as file:
-        return name in file.read()
-
-
-SANITIZED = linked_with(b"__asan_init") or linked_with(b"__tsan_init")
 
 
 def as_nobody():

@@ -107,6 +107,16 @@ defmodule Stevedore.SettleTest do
     end
   end
 
+  test "who writes over its thread's own variables is found out all the same" do
+    pool = start_fault_pool!(threads: 8)
+    {victims, culprit, queued, gate} = die_busy(pool, "fault.crash", %{how: "overwrite"})
+    assert {:error, %Error{kind: :crashed} = error} = Stevedore.await(culprit)
+    assert error.details["signal"] == "SIGSEGV"
+    assert_lost(victims)
+    assert_done(queued)
+    assert_ended(gate)
+  end
+
   test "idempotent victims are run again, and succeed" do
     pool = start_fault_pool!(threads: 8)
     forward_events(pool, [[:job, :moved]])

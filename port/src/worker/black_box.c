@@ -241,13 +241,26 @@ struct black_box_crash *black_box_crash(void) {
     return box.crash != NULL && box.os_pid == getpid() ? box.crash : NULL;
 }
 
+/* Not by `mine`: what writes past the end of an array on its stack may have written over its thread's own
+ * variables, too. */
+static const struct black_box_thread *calling_thread(void) {
+    uint32_t tid = (uint32_t)gettid();
+    for (uint32_t i = 0; i < box.header->thread_count; i++) {
+        if (box.threads[i].tid == tid) {
+            return &box.threads[i];
+        }
+    }
+    return NULL;
+}
+
 void black_box_note_run(struct black_box_crash *crash, bool is_culprit) {
-    crash->thread = mine == NULL ? BLACK_BOX_NONE : (uint32_t)(mine - box.threads);
-    uint64_t run = mine == NULL || !is_culprit ? UINT64_MAX : atomic_load(&mine->job);
+    const struct black_box_thread *thread = calling_thread();
+    crash->thread = thread == NULL ? BLACK_BOX_NONE : (uint32_t)(thread - box.threads);
+    uint64_t run = thread == NULL || !is_culprit ? UINT64_MAX : atomic_load(&thread->job);
     uint32_t op = (uint32_t)(run >> 32);
     crash->job = (uint32_t)run;
     if (crash->job != BLACK_BOX_NONE) {
-        crash->ran = crash->at - atomic_load(&mine->since);
+        crash->ran = crash->at - atomic_load(&thread->since);
     }
     if (op < box.op_count) {
         memcpy(crash->op, box.names[op], sizeof crash->op);

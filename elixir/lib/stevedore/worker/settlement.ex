@@ -13,6 +13,9 @@ defmodule Stevedore.Worker.Settlement do
   alias Stevedore.{BlackBox, Error, Ticket}
   alias Stevedore.Worker.Launch
 
+  # What the system says of a process that died of SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV or SIGSYS.
+  @faults for signal <- [4, 5, 6, 7, 8, 11, 31], do: 128 + signal
+
   @type cause ::
           {:port_exited, non_neg_integer}
           | {:port_closed, term}
@@ -74,6 +77,9 @@ defmodule Stevedore.Worker.Settlement do
   defp guilty(%{cause: {:planned, _why}}, _running), do: :nobody
   defp guilty(%{box: nil}, _running), do: :nobody
   defp guilty(%{alone: true}, [only]), do: only.id
+
+  # It had ruined so much that not even the record could be written. (Sent from outside, such a signal is recorded.)
+  defp guilty(%{cause: {:port_exited, status}}, [only]) when status in @faults, do: only.id
   # Nobody else's code could have ended the process with an exit code of its own.
   defp guilty(%{cause: {:port_exited, code}}, [only]) when code < 128, do: only.id
   defp guilty(_facts, _running), do: :unknown

@@ -225,6 +225,19 @@ defmodule Stevedore.Worker.SettlementTest do
     end
   end
 
+  describe "a fault without a record" do
+    test "is the doing of the only job that ran" do
+      facts = facts(cause: {:port_exited, 139}, box: box([{1, :running}, {2, :waiting}]))
+      assert sort([1, 2], facts) == [{1, :culprits, :crashed, nil}, {2, :unstarted, nil, nil}]
+      assert error(1, [1, 2], facts).message =~ "SIGSEGV"
+    end
+
+    test "makes suspects of several" do
+      facts = facts(cause: {:port_exited, 134}, box: box([{1, :running}, {2, :running}]))
+      assert Enum.map(sort([1, 2], facts), &elem(&1, 1)) == [:suspects, :suspects]
+    end
+  end
+
   describe "SIGKILL" do
     test "may have come from anywhere: the only one that ran is a victim" do
       facts = facts(cause: {:port_exited, 137}, box: box([{1, :running}, {2, :waiting}]))
