@@ -59,6 +59,14 @@ static inline enum check_verdict walk_pass(struct walk *walk, size_t length) {
     return CHECK_OK;
 }
 
+/* For a container in those that are open. */
+static inline enum check_verdict walk_deepen(struct walk *walk) {
+    if (walk->check->depth + walk->open >= walk->check->max_depth) {
+        return walk_refuse(walk, "nested too deeply (PROTOCOL §10, max_depth)");
+    }
+    return CHECK_OK;
+}
+
 /* Goes past a container's header and into it. `unpaid` terms belong to it besides its elements. */
 static inline enum check_verdict walk_enter(struct walk *walk, uint64_t elements, uint32_t unpaid) {
     enum check_verdict verdict;
@@ -67,11 +75,11 @@ static inline enum check_verdict walk_enter(struct walk *walk, uint64_t elements
         return walk_past_the_end(walk);
     }
     verdict = walk_spend(walk, elements);
+    if (verdict == CHECK_OK) {
+        verdict = walk_deepen(walk);
+    }
     if (verdict != CHECK_OK) {
         return verdict;
-    }
-    if (walk->check->depth + walk->open >= walk->check->max_depth) {
-        return walk_refuse(walk, "nested too deeply (PROTOCOL §10, max_depth)");
     }
     walk->outer[walk->open++] = walk->pending;
     walk->pending = (uint32_t)elements + unpaid + 1; /* and the header, which walk_leave takes off */

@@ -113,7 +113,10 @@ static enum check_verdict pass_bitstring(struct walk *walk, size_t length) {
 static inline enum check_verdict pass_string(struct walk *walk, size_t length) {
     enum check_verdict verdict = walk_pass(walk, length);
 
-    return verdict == CHECK_OK ? walk_spend(walk, length) : verdict;
+    if (verdict == CHECK_OK) {
+        verdict = walk_spend(walk, length);
+    }
+    return verdict == CHECK_OK && length > 0 ? walk_deepen(walk) : verdict;
 }
 
 /* A list header without elements means what follows it, as on the BEAM: there is one more term to come. */
