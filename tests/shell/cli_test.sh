@@ -130,6 +130,14 @@ test_wrong_command_lines() {
   wrong 'a timeout of nothing' '--timeout takes a number from 1' call echo --timeout 0
 }
 
+test_stdin_that_cannot_be_read() {
+  for command in encode decode; do
+    run "$command a directory" "$stevedore" "$command" <"$work"
+    check_code 74
+    check_err_has "stevedore $command: cannot read stdin: Is a directory"
+  done
+}
+
 # Just typing the name shows how it is used; needs a terminal to try it with.
 test_terminal() {
   command -v script >/dev/null || return 0

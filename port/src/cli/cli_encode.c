@@ -3,6 +3,7 @@
  * whole frame or an error, nothing in between. Thread: main, the only one. */
 #include "cli_encode.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,6 +203,10 @@ static int encode_lines(struct encoder *encoder, FILE *input) {
         } else if (ferror(stdout)) {
             code = EXIT_IO;
         }
+    }
+    if (code == EXIT_FINE && ferror(input)) {
+        cli_say("cannot read stdin: %s", strerror(errno));
+        code = EXIT_IO;
     }
     free(text);
     return code;
