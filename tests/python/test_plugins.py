@@ -5,10 +5,11 @@ STEVEDORE_PLUGINS names the directory of the fixtures, built from tests/plugins.
 """
 
 import os
+import subprocess
 import tempfile
 import unittest
 
-from stevedore_client import CODECS, FAULT_PLUGIN, ROOT, Worker, WorkerTest
+from stevedore_client import CODECS, EXECUTABLE, FAULT_PLUGIN, ROOT, Worker, WorkerTest
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 BAD_PLUGIN = 69  # PROTOCOL §11.1
@@ -99,6 +100,22 @@ class Loaded(WorkerTest):
             worker.process.kill()
             worker.wait()
         self.assertEqual(self.lines(), ["init", "job"])
+
+
+class Symbols(WorkerTest):
+    """What a plugin and the worker have inside is no business of each other's."""
+
+    def test_a_function_of_its_own_is_what_a_plugin_calls(self):
+        with Worker("--plugin", fixture("own_symbols")) as worker:
+            self.assertEqual(worker.value("own_symbols.encrypt"), 1 ^ 2)
+            worker.finish()
+
+    def test_the_executable_offers_its_interface_and_nothing_else(self):
+        command = ["nm", "--dynamic", "--defined-only", EXECUTABLE]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        functions = [name for _, kind, name in map(str.split, listed.splitlines()) if kind in "TW"]
+        self.assertIn("stv_reply_int", functions)
+        self.assertEqual([name for name in functions if not name.startswith(("stv_", "_"))], [])
 
 
 class Misuse(WorkerTest):
