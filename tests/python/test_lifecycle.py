@@ -133,6 +133,20 @@ def without_reader(*options, **popen):
     return worker, reader
 
 
+def full_pipe(test):
+    """The write end of a pipe that takes no byte more, and that nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    for end in (reader, writer):
+        test.addCleanup(os.close, end)
+    return writer
+
+
 class Reader(WorkerTest):
     """§11: nobody reads stdout any more."""
 
@@ -178,6 +192,15 @@ class Reader(WorkerTest):
             os.close(reader)
             worker.close_stdin()
             self.assertIn(worker.wait(), (0, 74, 75))
+
+    def test_the_watchdog_does_not_wait_for_who_reads_stderr(self):
+        worker, reader = without_reader("--threads", 1, plugin=True, stderr=full_pipe(self))
+        with worker:
+            worker.start("fault.hang")
+            worker.start("ping")
+            self.assertTrue(os.read(reader, 65536))
+            os.close(reader)
+            self.assertIn(worker.wait(), (74, 75))
 
     def test_eof_with_a_reader_waits_for_jobs(self):
         with Worker() as worker:
@@ -407,6 +430,11 @@ class ExitCodes(WorkerTest):
                 result = self.run_it(stdin=stdin)
                 self.assertEqual(result.returncode, 65, result)
                 self.assert_one_line(result.stderr.decode())
+
+    def test_a_broken_stream_while_nobody_reads_stderr(self):
+        with Worker(stderr=full_pipe(self)) as worker:
+            worker.send_bytes(b"\0\0\0\0")
+            self.assertEqual(worker.wait(), 65)
 
     def test_stdout_that_cannot_be_written(self):
         if not os.path.exists("/dev/full"):
