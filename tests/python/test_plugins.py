@@ -102,6 +102,38 @@ class Loaded(WorkerTest):
         self.assertEqual(self.lines(), ["init", "job"])
 
 
+class Chatty(WorkerTest):
+    """PROTOCOL §5.4, §5.5: what a plugin prints while the loop does not run. LINES are more than a pipe holds."""
+
+    LINES = [f"{n}" for n in range(1, 5001)]
+
+    def start(self, when):
+        return Worker("--plugin", fixture("chatty"), env={**os.environ, "CHATTY": when})
+
+    def test_as_it_is_loaded(self):
+        with self.start("init") as worker:
+            worker.finish()
+            for level, to in (("info", "stdout"), ("warning", "stderr")):
+                lines = [log[2] for log in worker.logs if log[1] == level]
+                self.assertEqual(lines, [f"to {to} {n}" for n in self.LINES])
+
+    def test_as_it_finishes(self):
+        with self.start("finish") as worker:
+            worker.send("stop")
+            self.assertEqual(worker.rest(), [["bye", "stop"]])
+            self.assertEqual(worker.wait(), 0)
+            lines = worker.stderr().splitlines()
+            for to in ("stdout", "stderr"):
+                self.assertEqual([line for line in lines if to in line], [f"to {to} {n}" for n in self.LINES])
+
+    def test_that_does_not_finish(self):
+        with self.start("endless") as worker:
+            worker.send("stop")
+            self.assertEqual(worker.rest(), [["bye", "stop"]])
+            self.assertEqual(worker.wait(), 75)
+            self.assert_one_line(worker.stderr())
+
+
 class Symbols(WorkerTest):
     """What a plugin and the worker have inside is no business of each other's."""
 
