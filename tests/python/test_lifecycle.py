@@ -45,13 +45,18 @@ def unread(pipe):
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def is_running(pid):
-    """Whether the process is there and not just waiting to be reaped."""
+def state(pid):
+    """Of its main thread: R, S, Z …, or X if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+            return file.read().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
-        return False
+        return "X"
+
+
+def is_running(pid):
+    """Whether the process is there and not just waiting to be reaped."""
+    return state(pid) not in "ZX"
 
 
 class Stdin(WorkerTest):

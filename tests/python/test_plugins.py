@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 from stevedore_client import CODECS, EXECUTABLE, FAULT_PLUGIN, ROOT, Worker, WorkerTest
+from test_lifecycle import state, wait_until
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 BAD_PLUGIN = 69  # PROTOCOL §11.1
@@ -206,6 +207,14 @@ class Misuse(WorkerTest):
                 largest = worker.value("misuse.largest_reply")
                 self.assertGreater(len(largest), (1 << 20) - 1024)
                 worker.finish()
+
+    def test_closing_what_is_printed_to(self):
+        """Nothing is ever printed again; the loop has nothing to do, and sleeps."""
+        with Worker(*self.plugin) as worker:
+            worker.value("misuse.close_standard")
+            worker.value("ping")
+            wait_until(lambda: state(worker.process.pid) == "S", "the loop sleeps")
+            worker.finish()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ static void take(struct log_pipe *pipe, const uint8_t *bytes, size_t count) {
 static bool read_once(struct log_pipe *pipe) {
     uint8_t bytes[4096];
     ssize_t count = read(pipe->fd, bytes, sizeof bytes);
+    pipe->ended = count == 0;
     if (count > 0) {
         take(pipe, bytes, (size_t)count);
     }
@@ -58,9 +59,12 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     for (int i = 0; i < READS_PER_TURN && read_once(pipe); i++) {
     }
     await_rest(pipe);
+    log_pipe_set_reading(pipe, true);
 }
 
+/* What has ended is readable for ever. */
 void log_pipe_set_reading(struct log_pipe *pipe, bool reading) {
+    reading = reading && !pipe->ended;
     if (reading == pipe->reading) {
         return;
     }

@@ -16,6 +16,7 @@ struct log_pipe {
     const char *level;
     size_t length; /* of the line so far */
     bool reading;
+    bool ended; /* all that could print there have closed it: an op, or a library in it */
     uv_poll_t poll;
     uv_timer_t silence; /* gives an unfinished line after a while */
     void (*on_line)(void *context, const char *level, struct slice line);
