@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import unittest
 
@@ -333,6 +334,28 @@ time.sleep(3600)
         helper.kill()
         helper.wait()
         self.ping(stdin, stdout)
+
+    def start_in_a_thread_that_ends(self, *options):
+        """It ends when the worker serves, for a worker that is not yet tied to it would not notice."""
+        started = []
+
+        def start():
+            started.append(Worker(*options))
+            started[0].value("ping")
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        thread.join()
+        return started[0]
+
+    def test_the_parent_is_the_thread_that_started_it(self):
+        with self.start_in_a_thread_that_ends() as worker:
+            self.assertEqual(worker.wait(), -signal.SIGKILL)
+
+    def test_outlive_the_thread_that_started_it(self):
+        with self.start_in_a_thread_that_ends("--outlive-parent") as worker:
+            self.assertEqual(worker.value("ping"), "pong")
+            worker.finish()
 
     def test_killed_by_a_signal(self):
         with Worker() as worker:
