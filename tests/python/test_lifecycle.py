@@ -385,6 +385,14 @@ class Printing(WorkerTest):
             self.assertEqual(logs, [["log", "warning", "oops"]])
             self.assertEqual(worker.stderr(), "")
 
+    def test_with_stderr_closed_before_the_start(self):
+        with Worker(plugin=True, preexec_fn=lambda: os.close(2)) as worker:
+            for to in ("stdout", "stderr"):
+                worker.value("fault.print", {"text": f"to {to}\n", "to": to})
+            logs, _ = self.logs(worker)
+            printed = [message for message in worker.kept if message[0] == "log"] + logs
+            self.assertEqual(sorted(printed), [["log", "info", "to stdout"], ["log", "warning", "to stderr"]])
+
     def test_what_looks_like_a_frame(self):
         with Worker(plugin=True) as worker:
             worker.start("fault.print", {"text": b"\xff\xff\xff\xff\x83h\x04\n"})

@@ -79,15 +79,21 @@ static int tap(int fd) {
     return ends[0];
 }
 
+/* If it is closed, 2 is the lowest that is free, and the next pipe's end would be taken for it. */
+static void move_stderr(void) {
+    if (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) != STDERR_FILENO) {
+        refuse("open /dev/null");
+    }
+    int errors = move(STDERR_FILENO, "stderr");
+    fatal_use_stderr(errors);
+    sanitizer_report_to(errors);
+}
+
 static struct stdio move_descriptors(void) {
     struct stdio stdio;
-    int errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, FIRST_PRIVATE);
-    if (errors >= 0) {
-        fatal_use_stderr(errors);
-        sanitizer_report_to(errors);
-    }
     stdio.input = move(STDIN_FILENO, "stdin");
     stdio.output = move(STDOUT_FILENO, "stdout");
+    move_stderr();
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0) {
         refuse("open /dev/null");
