@@ -208,6 +208,13 @@ class Misuse(WorkerTest):
                 self.assertGreater(len(largest), (1 << 20) - 1024)
                 worker.finish()
 
+    def test_a_child_ends_with_its_own_status(self):
+        """It is none of the worker's: nobody is told that an op called exit."""
+        with Worker(*self.plugin) as worker:
+            self.assertEqual(worker.value("misuse.fork_and_exit"), 3)
+            worker.finish()
+            self.assertEqual((worker.logs, worker.stderr()), ([], ""))
+
     def test_closing_what_is_printed_to(self):
         """Nothing is ever printed again; the loop has nothing to do, and sleeps."""
         with Worker(*self.plugin) as worker:
