@@ -93,10 +93,12 @@ struct stv_plugin {
     const struct stv_op *ops;
     size_t op_count;
     /* Called once, before any job, on the main thread. NULL: nothing to do. Returns NULL, or why the plugin
-     * cannot be used (a static text), which makes the worker's start fail with that text. */
+     * cannot be used (a static text), which makes the worker's start fail with that text. What it prints
+     * becomes lines of the log, up to 4 MiB. */
     const char *(*init)(void);
     /* Called once at an orderly end, on the main thread, when no job runs. Not called if the worker is killed
-     * or a job would not stop. */
+     * or a job would not stop. What it prints goes to the worker's own stderr: the log has ended. If all
+     * plugins together take longer than 5 s, the process ends all the same. */
     void (*finish)(void);
 };
 

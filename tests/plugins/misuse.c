@@ -1,7 +1,9 @@
-/* Ops that break the rules of replying. Each has to end as `failed` with the code `bad_reply` unless it says
- * otherwise, and none may harm the worker or the stream. */
+/* Ops that break the rules, of replying above all. Each has to end as `failed` with the code `bad_reply`
+ * unless it says otherwise, and none may harm the worker or the stream. */
 #include <math.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "stevedore.h"
 
@@ -132,6 +134,26 @@ static enum stv_status run_largest_reply(struct stv_job *job) {
     return data ? stv_reply_take(job, data, size) : stv_no_memory(job);
 }
 
+/* Closes what is not its own: stdout and stderr. Replies nil. */
+static enum stv_status run_close_standard(struct stv_job *job) {
+    (void)close(STDOUT_FILENO);
+    (void)close(STDERR_FILENO);
+    return stv_reply_nil(job);
+}
+
+/* Forks a child that calls exit(3), as after an exec that failed. Replies its status. */
+static enum stv_status run_fork_and_exit(struct stv_job *job) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        exit(3);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) {
+        return stv_fail(job, "no_exit", "the child did not exit");
+    }
+    return stv_reply_int(job, WEXITSTATUS(status));
+}
+
 static const struct stv_op ops[] = {
     {"misuse.two_replies", run_two_replies, "", 0},
     {"misuse.two_puts", run_two_puts, "", 0},
@@ -154,6 +176,8 @@ static const struct stv_op ops[] = {
     {"misuse.huge_alloc", run_huge_alloc, "", 0},
     {"misuse.huge_reply", run_huge_reply, "", 0},
     {"misuse.largest_reply", run_largest_reply, "", 0},
+    {"misuse.close_standard", run_close_standard, "", 0},
+    {"misuse.fork_and_exit", run_fork_and_exit, "", 0},
 };
 
 STV_PLUGIN("misuse", "1.0.0", ops);

@@ -6,6 +6,7 @@ Everything is tried for real, as the user who runs the tests and, if that is roo
 
 import glob
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -49,8 +50,8 @@ class ConfineTest(WorkerTest):
     def status(self, worker):
         return worker.value("hello")["confinement"]
 
-    def assert_not_started(self, code, options, *words):
-        with Worker(*options, env=ENVIRONMENT) as worker:
+    def assert_not_started(self, code, options, *words, **popen):
+        with Worker(*options, env=ENVIRONMENT, **popen) as worker:
             self.assertEqual(worker.wait(), code, worker.stderr())
             self.assertEqual(worker.rest(), [])
             self.assert_one_line(worker.stderr())
@@ -293,6 +294,14 @@ class Limits(ConfineTest):
         self.assert_error(worker.call("fault.alloc", {"bytes": 1 << 30}), "no_memory")
         self.assertEqual(worker.value("fault.alloc", {"bytes": 1 << 20}), 1 << 20)
         self.assert_ordinary_ops_run(worker)
+
+    @unittest.skipIf(SANITIZED, "sanitizers reserve more address space than there is memory")
+    def test_address_space_for_fewer_threads(self):
+        """Their stacks are larger than those that RLIMIT_STACK gives others."""
+        options = ("--threads", 32, "--limit-address-space", "200M")
+        _, most = resource.getrlimit(resource.RLIMIT_STACK)
+        small_stack = lambda: resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, most))
+        self.assert_not_started(NO_RESOURCES, options, "of 32 threads", preexec_fn=small_stack)
 
     def test_cpu(self):
         worker = self.start("--limit-cpu", 1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import unittest
 
@@ -45,13 +46,18 @@ def unread(pipe):
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def is_running(pid):
-    """Whether the process is there and not just waiting to be reaped."""
+def state(pid):
+    """Of its main thread: R, S, Z …, or X if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+            return file.read().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
-        return False
+        return "X"
+
+
+def is_running(pid):
+    """Whether the process is there and not just waiting to be reaped."""
+    return state(pid) not in "ZX"
 
 
 class Stdin(WorkerTest):
@@ -133,6 +139,20 @@ def without_reader(*options, **popen):
     return worker, reader
 
 
+def full_pipe(test):
+    """The write end of a pipe that takes no byte more, and that nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    for end in (reader, writer):
+        test.addCleanup(os.close, end)
+    return writer
+
+
 class Reader(WorkerTest):
     """§11: nobody reads stdout any more."""
 
@@ -178,6 +198,15 @@ class Reader(WorkerTest):
             os.close(reader)
             worker.close_stdin()
             self.assertIn(worker.wait(), (0, 74, 75))
+
+    def test_the_watchdog_does_not_wait_for_who_reads_stderr(self):
+        worker, reader = without_reader("--threads", 1, plugin=True, stderr=full_pipe(self))
+        with worker:
+            worker.start("fault.hang")
+            worker.start("ping")
+            self.assertTrue(os.read(reader, 65536))
+            os.close(reader)
+            self.assertIn(worker.wait(), (74, 75))
 
     def test_eof_with_a_reader_waits_for_jobs(self):
         with Worker() as worker:
@@ -306,6 +335,28 @@ time.sleep(3600)
         helper.wait()
         self.ping(stdin, stdout)
 
+    def start_in_a_thread_that_ends(self, *options):
+        """It ends when the worker serves, for a worker that is not yet tied to it would not notice."""
+        started = []
+
+        def start():
+            started.append(Worker(*options))
+            started[0].value("ping")
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        thread.join()
+        return started[0]
+
+    def test_the_parent_is_the_thread_that_started_it(self):
+        with self.start_in_a_thread_that_ends() as worker:
+            self.assertEqual(worker.wait(), -signal.SIGKILL)
+
+    def test_outlive_the_thread_that_started_it(self):
+        with self.start_in_a_thread_that_ends("--outlive-parent") as worker:
+            self.assertEqual(worker.value("ping"), "pong")
+            worker.finish()
+
     def test_killed_by_a_signal(self):
         with Worker() as worker:
             worker.value("ping")
@@ -333,6 +384,14 @@ class Printing(WorkerTest):
             logs, _ = self.logs(worker)
             self.assertEqual(logs, [["log", "warning", "oops"]])
             self.assertEqual(worker.stderr(), "")
+
+    def test_with_stderr_closed_before_the_start(self):
+        with Worker(plugin=True, preexec_fn=lambda: os.close(2)) as worker:
+            for to in ("stdout", "stderr"):
+                worker.value("fault.print", {"text": f"to {to}\n", "to": to})
+            logs, _ = self.logs(worker)
+            printed = [message for message in worker.kept if message[0] == "log"] + logs
+            self.assertEqual(sorted(printed), [["log", "info", "to stdout"], ["log", "warning", "to stderr"]])
 
     def test_what_looks_like_a_frame(self):
         with Worker(plugin=True) as worker:
@@ -407,6 +466,11 @@ class ExitCodes(WorkerTest):
                 result = self.run_it(stdin=stdin)
                 self.assertEqual(result.returncode, 65, result)
                 self.assert_one_line(result.stderr.decode())
+
+    def test_a_broken_stream_while_nobody_reads_stderr(self):
+        with Worker(stderr=full_pipe(self)) as worker:
+            worker.send_bytes(b"\0\0\0\0")
+            self.assertEqual(worker.wait(), 65)
 
     def test_stdout_that_cannot_be_written(self):
         if not os.path.exists("/dev/full"):

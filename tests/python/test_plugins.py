@@ -5,10 +5,12 @@ STEVEDORE_PLUGINS names the directory of the fixtures, built from tests/plugins.
 """
 
 import os
+import subprocess
 import tempfile
 import unittest
 
-from stevedore_client import CODECS, FAULT_PLUGIN, ROOT, Worker, WorkerTest
+from stevedore_client import CODECS, EXECUTABLE, FAULT_PLUGIN, ROOT, Worker, WorkerTest
+from test_lifecycle import state, wait_until
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 BAD_PLUGIN = 69  # PROTOCOL §11.1
@@ -101,6 +103,54 @@ class Loaded(WorkerTest):
         self.assertEqual(self.lines(), ["init", "job"])
 
 
+class Chatty(WorkerTest):
+    """PROTOCOL §5.4, §5.5: what a plugin prints while the loop does not run. LINES are more than a pipe holds."""
+
+    LINES = [f"{n}" for n in range(1, 5001)]
+
+    def start(self, when):
+        return Worker("--plugin", fixture("chatty"), env={**os.environ, "CHATTY": when})
+
+    def test_as_it_is_loaded(self):
+        with self.start("init") as worker:
+            worker.finish()
+            for level, to in (("info", "stdout"), ("warning", "stderr")):
+                lines = [log[2] for log in worker.logs if log[1] == level]
+                self.assertEqual(lines, [f"to {to} {n}" for n in self.LINES])
+
+    def test_as_it_finishes(self):
+        with self.start("finish") as worker:
+            worker.send("stop")
+            self.assertEqual(worker.rest(), [["bye", "stop"]])
+            self.assertEqual(worker.wait(), 0)
+            lines = worker.stderr().splitlines()
+            for to in ("stdout", "stderr"):
+                self.assertEqual([line for line in lines if to in line], [f"to {to} {n}" for n in self.LINES])
+
+    def test_that_does_not_finish(self):
+        with self.start("endless") as worker:
+            worker.send("stop")
+            self.assertEqual(worker.rest(), [["bye", "stop"]])
+            self.assertEqual(worker.wait(), 75)
+            self.assert_one_line(worker.stderr())
+
+
+class Symbols(WorkerTest):
+    """What a plugin and the worker have inside is no business of each other's."""
+
+    def test_a_function_of_its_own_is_what_a_plugin_calls(self):
+        with Worker("--plugin", fixture("own_symbols")) as worker:
+            self.assertEqual(worker.value("own_symbols.encrypt"), 1 ^ 2)
+            worker.finish()
+
+    def test_the_executable_offers_its_interface_and_nothing_else(self):
+        command = ["nm", "--dynamic", "--defined-only", EXECUTABLE]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        functions = [name for _, kind, name in map(str.split, listed.splitlines()) if kind in "TW"]
+        self.assertIn("stv_reply_int", functions)
+        self.assertEqual([name for name in functions if not name.startswith(("stv_", "_"))], [])
+
+
 class Misuse(WorkerTest):
     FAILED = {
         "two_replies": "bad_reply",
@@ -157,6 +207,21 @@ class Misuse(WorkerTest):
                 largest = worker.value("misuse.largest_reply")
                 self.assertGreater(len(largest), (1 << 20) - 1024)
                 worker.finish()
+
+    def test_a_child_ends_with_its_own_status(self):
+        """It is none of the worker's: nobody is told that an op called exit."""
+        with Worker(*self.plugin) as worker:
+            self.assertEqual(worker.value("misuse.fork_and_exit"), 3)
+            worker.finish()
+            self.assertEqual((worker.logs, worker.stderr()), ([], ""))
+
+    def test_closing_what_is_printed_to(self):
+        """Nothing is ever printed again; the loop has nothing to do, and sleeps."""
+        with Worker(*self.plugin) as worker:
+            worker.value("misuse.close_standard")
+            worker.value("ping")
+            wait_until(lambda: state(worker.process.pid) == "S", "the loop sleeps")
+            worker.finish()
 
 
 if __name__ == "__main__":

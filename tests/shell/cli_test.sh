@@ -370,6 +370,12 @@ test_errors_of_calls() {
   check_err_has '[warning] the op was asked to stop and goes on'
   check_err_has '  hang_deadlocked+0x'
   check_err_has '"kind": "timed_out"'
+  mkfifo "$work/fifo"
+  head -c 1000000 /dev/zero >"$work/large"
+  run 'a worker that does not start, and a call that no pipe holds' timeout 60 "$stevedore" call digest \
+    '{"algorithm":"sha256"}' --data "@$work/large" --timeout 20 --plugin "$work/fifo"
+  check_code 1
+  check_err_has '"kind": "timed_out"'
   run 'a plugin that is not there' "$stevedore" call echo --plugin "$work/nothing.so"
   check_code 69
   check_err_has "$work/nothing.so"

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -204,6 +206,7 @@ static bool start(struct exchange *exchange) {
     int error = spawn(&exchange->call->worker, to[0], from[1], &exchange->pid);
     close(to[0]);
     close(from[1]);
+    (void)fcntl(to[1], F_SETFL, O_NONBLOCK);
     exchange->to = to[1];
     frame_reader_init(&exchange->from, from[0], exchange->call->worker.max_frame);
     if (error != 0) {
@@ -234,24 +237,47 @@ static void compose(struct writer *writer, const struct cli_worker_call *call) {
     }
 }
 
-/* A worker that died meanwhile is noticed when its output ends: no error here. */
-static void write_all(int fd, const uint8_t *bytes, size_t size) {
+/* How long the worker may do nothing at all, in ms for poll. */
+static int patience(const struct cli_worker_call *call) {
+    int64_t ms = (int64_t)call->timeout_ms + KILL_AFTER_MS;
+    if (call->timeout_ms == 0) {
+        return -1;
+    }
+    return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/* False: for so long the worker has taken nothing. One that died meanwhile is noticed when its output ends:
+ * no error here. */
+static bool write_all(int fd, const uint8_t *bytes, size_t size, int patience_ms) {
+    struct pollfd pipe = {.fd = fd, .events = POLLOUT};
     while (size > 0) {
+        if (poll(&pipe, 1, patience_ms) == 0) {
+            return false;
+        }
         ssize_t count = write(fd, bytes, size);
-        if (count < 0 && errno != EINTR) {
-            return;
+        if (count < 0 && errno != EINTR && errno != EAGAIN) {
+            return true;
         }
         bytes += count > 0 ? count : 0;
         size -= count > 0 ? (size_t)count : 0;
     }
+    return true;
 }
 
-static void send_written(int fd, const struct writer *writer) {
+static void answer_not_taken(struct exchange *exchange) {
+    kill(exchange->pid, SIGKILL);
+    answer_own_error(exchange, KIND_TIMED_OUT, "the worker did not take the call for %d ms: it was killed",
+                     patience(exchange->call));
+}
+
+static void send_written(struct exchange *exchange, const struct writer *writer) {
     size_t size = writer_size(writer);
     uint8_t *frame = must(malloc(FRAME_HEADER + size));
     write_be32(frame, (uint32_t)size);
     writer_copy(writer, frame + FRAME_HEADER);
-    write_all(fd, frame, FRAME_HEADER + size);
+    if (!write_all(exchange->to, frame, FRAME_HEADER + size, patience(exchange->call))) {
+        answer_not_taken(exchange);
+    }
     free(frame);
 }
 
@@ -260,7 +286,7 @@ static void send_call(struct exchange *exchange) {
     writer_init(&writer, &codec_etf, exchange->call->worker.max_frame);
     compose(&writer, exchange->call);
     if (writer_is_complete(&writer)) {
-        send_written(exchange->to, &writer);
+        send_written(exchange, &writer);
     } else if (writer.error == WRITER_TOO_LARGE) {
         answer_own_error(exchange, KIND_TOO_LARGE, "the call is larger than --max-frame");
     } else {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fatal.h"
+#include "log_relay.h"
 #include "sanitizer.h"
 #include "watchdog.h"
 #include "worker.h"
@@ -19,6 +20,7 @@
 #define LAST_GRACE_MS  500u /* between asking a job to stop and leaving without it */
 #define BOTH_CLOSED_MS 200  /* a host that goes closes stdout and stdin, one after the other */
 #define LAST_READ_MS   1000 /* for a host that was told all, to read it */
+#define FINISH_S       5u   /* for the plugins; a process that has said bye must not stay */
 
 static void outlast_running(struct stv_job *job, void *unused) {
     (void)unused;
@@ -122,6 +124,19 @@ static void let_host_read(int fd) {
     }
 }
 
+/* No frame may follow, so what they print goes to stderr, if there is a thread to be had for that. */
+static void finish_plugins(const struct worker *worker) {
+    if (worker->plugins.count == 0) {
+        return;
+    }
+    bool relayed = log_relay_start(worker->printed.fd, worker->errors.fd, NULL);
+    fatal_after(FINISH_S, EXIT_WATCHDOG, "stevedore: the plugins did not finish within 5 s\n");
+    plugins_finish(&worker->plugins);
+    if (relayed) {
+        log_relay_stop();
+    }
+}
+
 static _Noreturn void leave(const struct worker *worker) {
     if (worker->ending == ENDING_GONE && !input_ends_within(&worker->input, BOTH_CLOSED_MS)) {
         fatal(EXIT_IO, "nobody reads stdout");
@@ -130,7 +145,7 @@ static _Noreturn void leave(const struct worker *worker) {
         let_host_read(worker->output.fd);
     }
     if (!worker->abandoned) {
-        plugins_finish(&worker->plugins);
+        finish_plugins(worker);
         if (sanitizer_found_leak()) {
             fatal(EXIT_BUG, "memory was lost");
         }

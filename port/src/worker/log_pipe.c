@@ -29,6 +29,7 @@ static void take(struct log_pipe *pipe, const uint8_t *bytes, size_t count) {
 static bool read_once(struct log_pipe *pipe) {
     uint8_t bytes[4096];
     ssize_t count = read(pipe->fd, bytes, sizeof bytes);
+    pipe->ended = count == 0;
     if (count > 0) {
         take(pipe, bytes, (size_t)count);
     }
@@ -39,18 +40,31 @@ static void on_silence(uv_timer_t *timer) {
     give_line(timer->data);
 }
 
+/* The rest of the line may follow. */
+static void await_rest(struct log_pipe *pipe) {
+    if (pipe->length > 0) {
+        (void)uv_timer_start(&pipe->silence, on_silence, SILENCE_MS, 0);
+    }
+}
+
+void log_pipe_put(struct log_pipe *pipe, const uint8_t *bytes, size_t count) {
+    take(pipe, bytes, count);
+    await_rest(pipe);
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events) {
     (void)status;
     (void)events;
     struct log_pipe *pipe = poll->data;
     for (int i = 0; i < READS_PER_TURN && read_once(pipe); i++) {
     }
-    if (pipe->length > 0) {
-        (void)uv_timer_start(&pipe->silence, on_silence, SILENCE_MS, 0);
-    }
+    await_rest(pipe);
+    log_pipe_set_reading(pipe, true);
 }
 
+/* What has ended is readable for ever. */
 void log_pipe_set_reading(struct log_pipe *pipe, bool reading) {
+    reading = reading && !pipe->ended;
     if (reading == pipe->reading) {
         return;
     }

@@ -16,6 +16,7 @@ struct log_pipe {
     const char *level;
     size_t length; /* of the line so far */
     bool reading;
+    bool ended; /* all that could print there have closed it: an op, or a library in it */
     uv_poll_t poll;
     uv_timer_t silence; /* gives an unfinished line after a while */
     void (*on_line)(void *context, const char *level, struct slice line);
@@ -25,6 +26,9 @@ struct log_pipe {
 
 void log_pipe_start(struct log_pipe *pipe, uv_loop_t *loop, int fd, const char *level,
                     void (*on_line)(void *context, const char *level, struct slice line), void *context);
+
+/* Takes bytes as if they had been read from it now. */
+void log_pipe_put(struct log_pipe *pipe, const uint8_t *bytes, size_t count);
 
 /* While it is not read, whoever prints waits as soon as the pipe is full. */
 void log_pipe_set_reading(struct log_pipe *pipe, bool reading);

@@ -10,6 +10,7 @@
  * 5. Signals: SIGPIPE shows as EPIPE. The BEAM hands SIGFPE down ignored: back to the default, or dividing by
  * zero would be undefined.
  *    Whoever calls exit() in an op is named: left alone, libuv's destructor would wait for its own threads.
+ *    In a child that an op forked there are none: it ends with the status that it gave.
  * 6. Larger pipes: 64 KiB costs large messages two thirds of their throughput. 512 KiB measured as good as 1
  * MiB, and leaves an unprivileged user twice as many workers before the kernel's soft limit (pipe(7)). A
  * refusal costs only speed.
@@ -37,6 +38,8 @@
 
 #define FIRST_PRIVATE 3
 #define PIPE_SIZE     (512 * 1024)
+
+static pid_t worker_pid;
 
 static void refuse(const char *what) {
     fatal(EXIT_NO_RESOURCES, "cannot %s: %s", what, strerror(errno));
@@ -79,15 +82,21 @@ static int tap(int fd) {
     return ends[0];
 }
 
+/* If it is closed, 2 is the lowest that is free, and the next pipe's end would be taken for it. */
+static void move_stderr(void) {
+    if (fcntl(STDERR_FILENO, F_GETFD) < 0 && open("/dev/null", O_WRONLY) != STDERR_FILENO) {
+        refuse("open /dev/null");
+    }
+    int errors = move(STDERR_FILENO, "stderr");
+    fatal_use_stderr(errors);
+    sanitizer_report_to(errors);
+}
+
 static struct stdio move_descriptors(void) {
     struct stdio stdio;
-    int errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, FIRST_PRIVATE);
-    if (errors >= 0) {
-        fatal_use_stderr(errors);
-        sanitizer_report_to(errors);
-    }
     stdio.input = move(STDIN_FILENO, "stdin");
     stdio.output = move(STDOUT_FILENO, "stdout");
+    move_stderr();
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0) {
         refuse("open /dev/null");
@@ -123,13 +132,19 @@ static void forbid_core_dumps(void) {
     }
 }
 
-static void on_exit_called(void) {
+static void on_exit_called(int status, void *unused) {
+    (void)unused;
+    if (getpid() != worker_pid) {
+        (void)fflush(NULL);
+        _exit(status);
+    }
     crash_note_exit();
     fatal(EXIT_CALLED, "an op, or a library in it, called exit()");
 }
 
 static void set_signals(void) {
-    if (atexit(on_exit_called) != 0) {
+    worker_pid = getpid();
+    if (on_exit(on_exit_called, NULL) != 0) {
         refuse("watch for exit");
     }
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGFPE, SIG_DFL) == SIG_ERR) {

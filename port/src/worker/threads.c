@@ -21,6 +21,8 @@
 #include "fatal.h"
 #include "inject.h"
 
+#define POOL_STACK_SIZE ((size_t)8 << 20) /* whatever RLIMIT_STACK says (libuv's threadpool.c) */
+
 struct runner {
     uv_work_t work;
     struct threads *threads;
@@ -172,27 +174,28 @@ struct threads_load threads_load(struct threads *threads) {
 /* --- Start -------------------------------------------------------------------------------------------------
  */
 
-static void *wait_at(void *barrier) {
+static void wait_at(void *barrier) {
     (void)pthread_barrier_wait(barrier);
-    return NULL;
 }
 
-/* libuv aborts when it cannot create a thread. So ask the system first, for as many at once. */
+/* libuv aborts when it cannot create a thread. So ask the system first, for as many at once, with stacks like
+ * those of its pool. */
 static void require_threads(unsigned count) {
-    pthread_t *ids = must(calloc(count, sizeof *ids));
+    const uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = POOL_STACK_SIZE};
+    uv_thread_t *ids = must(calloc(count, sizeof *ids));
     pthread_barrier_t barrier;
     if (pthread_barrier_init(&barrier, NULL, count + 1) != 0) {
         fatal(EXIT_NO_RESOURCES, "cannot make a barrier");
     }
     for (unsigned i = 0; i < count; i++) {
-        if (pthread_create(&ids[i], NULL, wait_at, &barrier) != 0) {
+        if (uv_thread_create_ex(&ids[i], &options, wait_at, &barrier) != 0) {
             fatal(EXIT_NO_RESOURCES,
                   "the system allows only %u of %u threads: lower --threads or raise the limit", i, count);
         }
     }
     (void)pthread_barrier_wait(&barrier);
     for (unsigned i = 0; i < count; i++) {
-        (void)pthread_join(ids[i], NULL);
+        (void)uv_thread_join(&ids[i]);
     }
     (void)pthread_barrier_destroy(&barrier);
     free(ids);

@@ -5,12 +5,14 @@
 #include "worker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "black_box.h"
 #include "control_ops.h"
 #include "crash.h"
 #include "fatal.h"
 #include "log_outbox.h"
+#include "log_relay.h"
 #include "lookout.h"
 #include "ops.h"
 #include "say.h"
@@ -319,13 +321,32 @@ static void add_ops(struct op_table *table, const char *name, const struct stv_o
     }
 }
 
-static void load_ops(struct worker *worker, const struct serve_options *options) {
+static void load_ops(struct worker *worker) {
     control_ops_init(worker);
     add_ops(&worker->ops, "stevedore", control_ops, control_ops_count);
     for (size_t i = 0; i < builtin_ops_count; i++) {
         add_ops(&worker->ops, builtin_ops[i].name, builtin_ops[i].ops, builtin_ops[i].count);
     }
+}
+
+static void load_plugins(struct worker *worker, const struct serve_options *options, struct stdio stdio,
+                         struct log_relay *printed) {
+    if (options->plugin_count == 0) {
+        return;
+    }
+    if (!log_relay_start(stdio.printed, stdio.errors, printed)) {
+        fatal(EXIT_NO_RESOURCES, "cannot start a thread that reads what plugins print");
+    }
     plugins_load(&worker->plugins, options->plugins, options->plugin_count, &worker->ops);
+    log_relay_stop();
+}
+
+static void say_printed(struct worker *worker, struct log_pipe *pipe, struct log_relay_kept *kept) {
+    log_pipe_put(pipe, kept->bytes, kept->length);
+    free(kept->bytes);
+    if (kept->dropped > 0) {
+        say_warning(worker, "%zu bytes that plugins printed as they were loaded were dropped", kept->dropped);
+    }
 }
 
 /* Before any code of a plugin. */
@@ -351,6 +372,7 @@ static void warn_of_failed_measures(struct worker *worker) {
 void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
                   struct stdio stdio) {
     unsigned threads = options->threads > 0 ? options->threads : uv_available_parallelism();
+    struct log_relay printed = {0};
     worker->loop = loop;
     worker->max_frame = options->max_frame;
     worker->codec = &codec_etf;
@@ -361,7 +383,8 @@ void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_opt
     if (uv_loop_init(loop) != 0) {
         fatal(EXIT_NO_RESOURCES, "cannot make an event loop");
     }
-    load_ops(worker, options);
+    load_ops(worker);
+    load_plugins(worker, options, stdio, &printed);
     black_box_name_ops(&worker->ops);
     symbols_load(); /* the plugins' */
     confine_loaded(&worker->confinement, &options->confine);
@@ -378,5 +401,7 @@ void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_opt
     worker->input.on_end = on_end;
     worker->input.context = worker;
     input_start(&worker->input, loop, stdio.input, options->max_frame);
+    say_printed(worker, &worker->printed, &printed.printed);
+    say_printed(worker, &worker->errors, &printed.errors);
     warn_of_failed_measures(worker);
 }
