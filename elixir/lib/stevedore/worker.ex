@@ -48,6 +48,7 @@ defmodule Stevedore.Worker do
     :options,
     :pool,
     :load,
+    :ids,
     :port,
     :os_pid,
     :started_at,

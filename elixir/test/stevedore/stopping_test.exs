@@ -149,6 +149,30 @@ defmodule Stevedore.StoppingTest do
       refute_received _
     end
 
+    test "because its roster dies: running jobs finish all the same, waiting ones are given back" do
+      pool = start_pool!(threads: 1)
+      running = start_running!(pool, "sleep", %{ms: 500}, idempotent: false)
+      waiting = Stevedore.async(pool, "sleep", %{ms: 60_000}, idempotent: false)
+      eventually(fn -> queued(pool) == 1 end)
+      monitor = Process.monitor(running.worker)
+      Process.exit(Process.whereis(Module.concat(pool, Roster)), :kill)
+      assert Stevedore.await(running) == {:ok, nil}
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.await(waiting)
+      assert_receive {:DOWN, ^monitor, :process, _pid, :shutdown}
+      eventually(fn -> Stevedore.call(pool, "echo", 1) == {:ok, 1} end)
+      refute_received _
+    end
+
+    test "not because of a message that nobody knows" do
+      pool = start_pool!()
+      before = workers(pool)
+      roster = Process.whereis(Module.concat(pool, Roster))
+      send(roster, :nobody_knows_this)
+      _state = :sys.get_state(roster)
+      assert workers(pool) == before
+      assert Stevedore.call(pool, "echo", 1) == {:ok, 1}
+    end
+
     test "what waits for a worker is refused" do
       pool = start_pool!(backoff_min: 60_000, backoff_max: 60_000)
       forward_events(pool, [[:pool, :restart]])
