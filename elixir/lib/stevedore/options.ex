@@ -73,7 +73,8 @@ defmodule Stevedore.Options do
     {:priority, {:integer, 0, 9}, 5,
      "0 goes first; first come, first served within one priority."},
     {:on_progress, :progress, nil,
-     "a pid, which is sent `{:stevedore_progress, job.ref, done, total}`, or a function of `done` and `total`, " <>
+     "a pid, which is sent `{:stevedore_progress, job.ref, done, total}` (on another node, as far as the connection " <>
+       "takes it at once), or a function of `done` and `total`, " <>
        "which is called by the process that waits for the result, while it waits. `total` is 0 if unknown."},
     {:progress_interval, {:integer, 1, @wire_max}, 100,
      "ms, at least, between two reports of progress."},
