@@ -54,6 +54,7 @@ defmodule Stevedore.Worker do
     :started_at,
     :black_box,
     :black_box_path,
+    :stdin,
     :oom_kills,
     :cgroup,
     :alone,
