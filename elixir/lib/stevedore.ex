@@ -289,13 +289,13 @@ defmodule Stevedore do
 
   @doc """
   Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
-  run may finish within `timeout` ms, are asked to stop then, and all workers end, at the same time. Returns when
+  run may finish within `timeout` ms (15000) or, with `:infinity`, within 24 days, are asked to stop then, and all workers end, at the same time. Returns when
   they have. The pool itself stays: `restart/2` makes it serve again.
   """
-  @spec drain(pool, timeout: non_neg_integer) :: :ok
+  @spec drain(pool, timeout: timeout) :: :ok
   def drain(pool, options \\ [])
   def drain({pool, node}, options), do: Remote.run!(node, :drain, [pool, options])
-  def drain(pool, options), do: Manager.drain(pool, Keyword.get(options, :timeout, 15_000))
+  def drain(pool, options), do: Manager.drain(pool, Options.drain!(options))
 
   @doc """
   Lifts the quarantine of a job by its fingerprint (`stats/1` lists them), or of all.

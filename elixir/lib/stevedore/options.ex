@@ -73,7 +73,8 @@ defmodule Stevedore.Options do
     {:priority, {:integer, 0, 9}, 5,
      "0 goes first; first come, first served within one priority."},
     {:on_progress, :progress, nil,
-     "a pid, which is sent `{:stevedore_progress, job.ref, done, total}`, or a function of `done` and `total`, " <>
+     "a pid, which is sent `{:stevedore_progress, job.ref, done, total}` (on another node, as far as the connection " <>
+       "takes it at once), or a function of `done` and `total`, " <>
        "which is called by the process that waits for the result, while it waits. `total` is 0 if unknown."},
     {:progress_interval, {:integer, 1, @wire_max}, 100,
      "ms, at least, between two reports of progress."},
@@ -95,6 +96,11 @@ defmodule Stevedore.Options do
      "the name of the pool, the same on all nodes. A node without it can call the group all the same."},
     {:gossip, {:integer, 10, 60_000}, 500,
      "ms between two messages in which each node tells the others how busy its pool is."}
+  ]
+
+  @drain [
+    {:timeout, :grace, 15_000,
+     "ms that running jobs may take to finish; then they are asked to stop."}
   ]
 
   @doc "The options of a `Stevedore.Group` as a map, defaults filled in."
@@ -136,6 +142,13 @@ defmodule Stevedore.Options do
     end
 
     Enum.into(options, %{pool_options | generation: pool_options.generation + 1})
+  end
+
+  @doc "How many ms the jobs of a pool that drains have. For ever is 24 days, the most that a worker can be told."
+  @spec drain!(keyword) :: non_neg_integer
+  def drain!(options) do
+    [{:timeout, _type, default, _doc}] = @drain
+    min(Keyword.get(validate!(options, @drain, "drain"), :timeout, default), @wire_max)
   end
 
   # How long beyond all its limits a caller waits for a worker to say so, in ms.
@@ -258,6 +271,7 @@ defmodule Stevedore.Options do
   defp valid?(:string, value), do: is_binary(value) and not String.contains?(value, <<0>>)
   defp valid?(:path, value), do: valid?(:string, value) and value != ""
   defp valid?(:timeout, value), do: value == :infinity or valid?({:integer, 1, @wire_max}, value)
+  defp valid?(:grace, value), do: value == :infinity or valid?({:integer, 0, @wire_max}, value)
   defp valid?(:progress, value), do: is_nil(value) or is_pid(value) or is_function(value, 2)
   defp valid?({:nilable, type}, value), do: is_nil(value) or valid?(type, value)
   defp valid?({:list, type}, value), do: is_list(value) and Enum.all?(value, &valid?(type, &1))
@@ -289,6 +303,7 @@ defmodule Stevedore.Options do
   defp describe(:string), do: "a string"
   defp describe(:path), do: "a path"
   defp describe(:timeout), do: "ms from 1 to #{@wire_max}, or `:infinity`"
+  defp describe(:grace), do: "ms from 0 to #{@wire_max}, or `:infinity`"
   defp describe(:progress), do: "a pid, a function of two arguments or `nil`"
   defp describe(:confine), do: "a keyword list"
 

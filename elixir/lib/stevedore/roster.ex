@@ -68,7 +68,7 @@ defmodule Stevedore.Roster do
   end
 
   @doc "An id for a job: no other job of the pool has it until 2^31 more have been started."
-  @spec next_id(map) :: Protocol.id()
+  @spec next_id(%{:ids => :atomics.atomics_ref(), optional(any) => any}) :: Protocol.id()
   def next_id(%{ids: ids}), do: :atomics.add_get(ids, 1, 1) &&& 0x7FFFFFFF
 
   @doc "Where the ends of the pool's jobs are counted; `nil` if there is no such pool."
@@ -233,6 +233,9 @@ defmodule Stevedore.Roster do
     places = Map.reject(roster.places, fn {_place, holder} -> holder == pid end)
     {:noreply, %{roster | places: places}}
   end
+
+  # The whole pool stops with it: what somebody sends by mistake must not end it.
+  def handle_info(_other, roster), do: {:noreply, roster}
 
   @impl true
   def terminate(reason, %{pool: pool}) do

@@ -48,11 +48,13 @@ defmodule Stevedore.Worker do
     :options,
     :pool,
     :load,
+    :ids,
     :port,
     :os_pid,
     :started_at,
     :black_box,
     :black_box_path,
+    :stdin,
     :oom_kills,
     :cgroup,
     :alone,
@@ -324,7 +326,7 @@ defmodule Stevedore.Worker do
   @doc """
   Writes a frame. As a message, not by Port.command/2: that waits for the port's lock, which is taken while
   replies are read, and so puts the two directions one after the other. A port that has just ended swallows
-  it; its exit_status or EXIT is on the way and says more. One that is busy suspends this process all the same.
+  it; its exit_status or EXIT is on the way and says more. It never waits for the process to read (launch.ex).
   """
   @spec command(t, iodata) :: :ok
   def command(worker, frame) do

@@ -40,6 +40,23 @@ defmodule Stevedore.ClusterDeathTest do
     {div(us, 1000), result}
   end
 
+  test "a process that is to see progress on a node that hangs holds up no worker" do
+    peer = start_peer!()
+    pool = start_fault_pool!(threads: 1)
+    there = run(peer, Process, :whereis, [:init])
+    signal!(peer, "STOP")
+    fill_connection(there)
+    options = [on_progress: there, progress_interval: 1, timeout: 1_000, queue_timeout: 1_000]
+    assert {:ok, _} = Stevedore.call(pool, "fault.spin", %{ms: 100}, options)
+  end
+
+  defp fill_connection(there) do
+    data = :binary.copy("x", 1_000_000)
+    sender = spawn_link(fn -> for _ <- 1..100, do: send(there, data) end)
+    eventually(fn -> Process.info(sender, :status) == {:status, :suspended} end)
+    Process.unlink(sender)
+  end
+
   describe "a node that goes down loses what had left for it," do
     for {how, fun} <- [
           {"halted",

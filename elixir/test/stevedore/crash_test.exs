@@ -66,6 +66,28 @@ defmodule Stevedore.CrashTest do
       do: Stevedore.call(pool, "echo", 1) == {:ok, 1} or serves?(pool, times - 1)
   end
 
+  describe "a job that ends its worker" do
+    test "is named, however busy others write to it" do
+      pool = start_fault_pool!(threads: 2, backoff_min: 1, quarantine: false)
+      data = :binary.copy("x", 100_000)
+      callers = for _ <- 1..16, do: spawn_link(fn -> call_on(pool, data) end)
+
+      for n <- 1..10 do
+        args = %{code: 3, n: n}
+        options = [idempotent: false]
+        assert {:error, %Error{} = error} = Stevedore.call(pool, "fault.exit", args, options)
+        assert %{kind: :crashed, details: %{"reason" => "exit code 3"}} = error
+      end
+
+      for caller <- callers, do: Process.unlink(caller) && Process.exit(caller, :kill)
+    end
+
+    defp call_on(pool, data) do
+      _ = Stevedore.call(pool, "echo", data)
+      call_on(pool, data)
+    end
+  end
+
   describe "a worker that breaks the protocol is stopped, and its callers know" do
     for {fixture, message} <- [
           {"half_frame", "exit code 70"},

@@ -40,6 +40,34 @@ defmodule Stevedore.StoppingTest do
       refute_received _
     end
 
+    test "what runs may have all the time it takes" do
+      for timeout <- [:infinity, 2_147_483_647] do
+        pool = start_pool!(threads: 1)
+        job = start_running!(pool, "sleep", %{ms: 300})
+        assert Stevedore.drain(pool, timeout: timeout) == :ok
+        assert Stevedore.await(job) == {:ok, nil}
+        assert {:ok, %{workers: [], deaths: deaths}} = Stevedore.stats(pool)
+        assert deaths == %{}
+      end
+    end
+
+    test "with a time that cannot be: nothing happens" do
+      pool = start_pool!()
+      before = workers(pool)
+
+      for {options, text} <- [
+            {[timeout: 3_000_000_000], "drain option :timeout must be ms from 0 to 2147483647"},
+            {[timeout: -1], "got: -1"},
+            {[timeout: nil], "got: nil"},
+            {[nonsense: 1], ":nonsense"}
+          ] do
+        error = assert_raise ArgumentError, fn -> Stevedore.drain(pool, options) end
+        assert error.message =~ text
+      end
+
+      assert workers(pool) == before
+    end
+
     test "a worker that dies while it drains says of what it died" do
       pool = start_pool!()
       [{_pid, os_pid}] = workers(pool)
@@ -147,6 +175,30 @@ defmodule Stevedore.StoppingTest do
       refute alive?(os_pid)
       assert :ets.whereis(pool) == :undefined
       refute_received _
+    end
+
+    test "because its roster dies: running jobs finish all the same, waiting ones are given back" do
+      pool = start_pool!(threads: 1)
+      running = start_running!(pool, "sleep", %{ms: 500}, idempotent: false)
+      waiting = Stevedore.async(pool, "sleep", %{ms: 60_000}, idempotent: false)
+      eventually(fn -> queued(pool) == 1 end)
+      monitor = Process.monitor(running.worker)
+      Process.exit(Process.whereis(Module.concat(pool, Roster)), :kill)
+      assert Stevedore.await(running) == {:ok, nil}
+      assert {:error, %Error{kind: :unavailable}} = Stevedore.await(waiting)
+      assert_receive {:DOWN, ^monitor, :process, _pid, :shutdown}
+      eventually(fn -> Stevedore.call(pool, "echo", 1) == {:ok, 1} end)
+      refute_received _
+    end
+
+    test "not because of a message that nobody knows" do
+      pool = start_pool!()
+      before = workers(pool)
+      roster = Process.whereis(Module.concat(pool, Roster))
+      send(roster, :nobody_knows_this)
+      _state = :sys.get_state(roster)
+      assert workers(pool) == before
+      assert Stevedore.call(pool, "echo", 1) == {:ok, 1}
     end
 
     test "what waits for a worker is refused" do

@@ -228,6 +228,37 @@ defmodule Stevedore.TimeTest do
       refute_received _
     end
 
+    test "and reads nothing, with megabytes on their way to it: it is killed all the same" do
+      {pool, pid, os_pid} = stopped_pool!()
+      limits = [timeout: 10, queue_timeout: 10, kill_after: 10]
+      data = :binary.copy("x", 1_000_000)
+      jobs = for _ <- 1..10, do: Stevedore.async(pool, "echo", data, limits)
+      for job <- jobs, do: assert({:error, %Error{kind: :timed_out}} = Stevedore.await(job))
+      assert_receive {:event, [:worker, :stop], _, %{worker: ^pid, cause: :unresponsive}}
+      refute alive?(os_pid)
+      assert Stevedore.call(pool, "echo", 1) == {:ok, 1}
+      refute_received _
+    end
+
+    test "and reads nothing: it is gone when its pool has drained" do
+      {pool, pid, os_pid} = stopped_pool!()
+      data = :binary.copy("x", 1_000_000)
+      jobs = for _ <- 1..10, do: Stevedore.async(pool, "echo", data)
+      assert Stevedore.drain(pool, timeout: 0) == :ok
+      for job <- jobs, do: assert({:error, %Error{kind: :unavailable}} = Stevedore.await(job))
+      assert_receive {:event, [:worker, :stop], _, %{worker: ^pid, cause: :drain_timeout}}
+      refute alive?(os_pid)
+      refute_received _
+    end
+
+    defp stopped_pool! do
+      pool = start_pool!(threads: 2)
+      [{pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:worker, :stop]])
+      kill!(os_pid, "STOP")
+      {pool, pid, os_pid}
+    end
+
     test "what waited in it goes on elsewhere" do
       pool = start_fault_pool!(threads: 1)
       [{_pid, os_pid}] = workers(pool)

@@ -52,9 +52,10 @@ defmodule Stevedore.Worker.Boot do
   def become_ready({:ok, %{"protocol" => version} = hello, _receipt}, worker) do
     if version == Protocol.version() do
       Telemetry.worker_ready(worker.started_at, Map.put(Worker.metadata(worker), :hello, hello))
+      {:ok, _ready, %{ids: ids}} = Roster.lookup(worker.pool)
       threads = hello["threads"] || 1
       worker = %{worker | phase: :ready, threads: threads, idempotent: idempotent(hello)}
-      worker |> Ending.prepare() |> begin_to_serve(hello)
+      %{worker | ids: ids} |> Ending.prepare() |> begin_to_serve(hello)
     else
       {:stop, {:protocol_version, version}}
     end

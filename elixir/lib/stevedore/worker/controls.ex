@@ -27,9 +27,9 @@ defmodule Stevedore.Worker.Controls do
 
   def ask_stats(worker, ref), do: call(worker, "stats", nil, {:stats, ref})
 
+  # The counter of ids is the worker's own to use: it drains when its roster has died, too.
   defp call(worker, op, args, what) do
-    {:ok, _ready, settings} = Roster.lookup(worker.pool)
-    id = Roster.next_id(settings)
+    id = Roster.next_id(worker)
     Worker.command(worker, Protocol.requests([Protocol.plain_call(id, op, args)]))
     %{worker | controls: Map.put(worker.controls, id, what)}
   end

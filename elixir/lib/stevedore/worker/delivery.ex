@@ -49,7 +49,10 @@ defmodule Stevedore.Worker.Delivery do
     end
   end
 
-  @doc "Tells who wants to know how far a job is."
+  @doc """
+  Tells who wants to know how far a job is. A process of another node misses what cannot be sent at once: a connection that
+  hangs must not suspend this one.
+  """
   @spec progress(Ticket.t(), integer, integer, Protocol.message()) :: :ok
   def progress(%Ticket{on_progress: nil}, _done, _total, _message), do: :ok
 
@@ -59,7 +62,8 @@ defmodule Stevedore.Worker.Delivery do
   end
 
   def progress(%Ticket{on_progress: pid, ref: ref}, done, total, _message) do
-    send(pid, {:stevedore_progress, ref, done, total})
+    report = {:stevedore_progress, ref, done, total}
+    _sent = :erlang.send(pid, report, [:nosuspend, :noconnect])
     :ok
   end
 

@@ -40,6 +40,7 @@ defmodule Stevedore.Worker.Ending do
     %{
       worker
       | black_box: open_black_box(worker.black_box_path),
+        stdin: Host.hold_stdin(worker.os_pid),
         cgroup: cgroup,
         oom_kills: Host.oom_kills(cgroup)
     }

@@ -47,6 +47,33 @@ defmodule Stevedore.Worker.Host do
     end
   end
 
+  # The program moves its stdin to a higher descriptor, before it opens others.
+  @stdin_among 0..9
+
+  @doc """
+  The process's stdin, opened once more; closed with the calling process. As long as somebody can read from it, writing does not
+  fail when the process has died. A port whose write fails ends at once, and never tells the exit status.
+  """
+  @spec hold_stdin(pos_integer) :: :file.fd() | nil
+  def hold_stdin(os_pid) do
+    with fd when fd != nil <- Enum.find(@stdin_among, &reads_from_pipe?(os_pid, &1)),
+         {:ok, file} <- :file.open("/proc/#{os_pid}/fd/#{fd}", [:read, :raw, :binary]) do
+      file
+    else
+      _unknown -> nil
+    end
+  end
+
+  defp reads_from_pipe?(os_pid, fd) do
+    with {:ok, "pipe:" <> _} <- File.read_link("/proc/#{os_pid}/fd/#{fd}"),
+         {:ok, info} <- File.read("/proc/#{os_pid}/fdinfo/#{fd}") do
+      # O_RDONLY is 0 in the last octal digit.
+      info =~ ~r/^flags:\s+[0-7]*[04]$/m
+    else
+      _other -> false
+    end
+  end
+
   @doc "Whether the process with that id has this text on its command line: an id may be another's by now."
   @spec runs?(pos_integer, String.t()) :: boolean
   def runs?(os_pid, text) do

@@ -4,10 +4,6 @@ defmodule Stevedore.Worker.Launch do
 
   alias Stevedore.Confinement
 
-  # Low and high mark of the port's queue. The driver's own (4 and 8 KiB) would suspend the worker
-  # after one large frame.
-  @busy_limits {1_048_576, 4_194_304}
-
   @doc "The first and second argument of `Port.open/2`, for a worker whose black box is to be at that path."
   @spec port(map, Path.t()) :: {{:spawn_executable, charlist}, list}
   def port(options, black_box) do
@@ -15,7 +11,9 @@ defmodule Stevedore.Worker.Launch do
       :binary,
       :exit_status,
       packet: 4,
-      busy_limits_port: @busy_limits,
+      # A port that is busy suspends who sends to it. A worker keeps limits, above all those of a process that reads
+      # nothing, so it must never be. What would wait in its mailbox waits in the port's queue instead.
+      busy_limits_port: :disabled,
       args: args(options, black_box),
       env: env(options.env)
     ]

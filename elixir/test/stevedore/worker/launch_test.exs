@@ -35,14 +35,14 @@ defmodule Stevedore.Worker.LaunchTest do
     assert "/" <> _ = Launch.executable(options(executable: "bin/stevedore"))
   end
 
-  test "the port has frames, an exit status and wide marks, and leaves stderr alone" do
+  test "the port has frames, an exit status and no limits, and leaves stderr alone" do
     {{:spawn_executable, ~c"/bin/x"}, settings} =
       Launch.port(options(executable: "/bin/x", env: %{"A" => "ä", "B" => false}), "/b/x")
 
     assert :binary in settings and :exit_status in settings
     refute :stderr_to_stdout in settings
     assert {:packet, 4} in settings
-    assert {:busy_limits_port, {1_048_576, 4_194_304}} in settings
+    assert {:busy_limits_port, :disabled} in settings
     assert {:env, [{~c"A", ~c"ä"}, {~c"B", false}]} in settings
   end
 
