@@ -81,7 +81,10 @@ defmodule Stevedore.Ticket do
 
   def move(ticket, now) do
     left = System.convert_time_unit(ticket.start_by - now, :native, :millisecond)
-    %{ticket | moved_at: now, options: Protocol.put_queue_timeout(ticket.options, max(1, left))}
+
+    # What is to run again may start until its caller gives up, which may be later than can be written.
+    left = left |> max(1) |> min(@for_ever)
+    %{ticket | moved_at: now, options: Protocol.put_queue_timeout(ticket.options, left)}
   end
 
   @doc """

@@ -122,6 +122,14 @@ defmodule Stevedore.SettleTest do
     refute_received {_ref, _message}
   end
 
+  test "with the largest timeout, too" do
+    pool = start_fault_pool!(threads: 2)
+    victim = start_running!(pool, "sleep", %{ms: 500}, timeout: 2_147_483_647)
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+    assert {:ok, nil} = Stevedore.await(victim)
+    refute_received _
+  end
+
   test "but once only" do
     pool = start_fault_pool!(threads: 2)
     victim = start_running!(pool, "sleep", %{ms: 60_000})
