@@ -93,7 +93,7 @@ defmodule Stevedore.Remote do
 
     receive do
       {^ref, {:come, proxy, settings, idempotent}} ->
-        idempotent = Keyword.get(options, :idempotent) || idempotent
+        idempotent = with nil <- options[:idempotent], do: idempotent
         remote = %{job.remote | proxy: proxy, monitor: request, idempotent: idempotent}
         {:ok, %{job | remote: remote}, settings}
 
