@@ -203,7 +203,7 @@ defmodule Stevedore.Caller do
 
   def cancel(job) do
     Telemetry.job_cancel(job, :cancel)
-    Search.tell_holder(job, {:stevedore_cancel, job.id, job.ref})
+    Search.cancel(job)
   end
 
   @doc "Cancels the job and makes sure that nothing of it arrives any more."

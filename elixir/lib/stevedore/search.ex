@@ -15,6 +15,15 @@ defmodule Stevedore.Search do
   @spec holder(Job.t()) :: pid
   def holder(job), do: Whereabouts.holder(job.pool, job.ref) || job.worker
 
+  @doc "Asks for the job's end, of the process that has it, and of this one if it has to send it off again."
+  @spec cancel(Job.t()) :: :ok
+  def cancel(job) do
+    :ok = Whereabouts.note_cancel(job)
+    tell_cancel(job)
+  end
+
+  defp tell_cancel(job), do: tell_holder(job, {:stevedore_cancel, job.id, job.ref})
+
   @doc "Sends a message about a job to the process that has it."
   @spec tell_holder(Job.t(), tuple) :: :ok
   def tell_holder(job, message), do: tell(fn -> holder(job) end, message, fn _message -> :ok end)
@@ -24,8 +33,12 @@ defmodule Stevedore.Search do
   itself in a while.
   """
   @spec pass_on(atom, tuple, (tuple -> any)) :: :ok
-  def pass_on(pool, {_what, _id, ref} = message, later),
-    do: tell(fn -> Whereabouts.holder(pool, ref) end, message, later)
+  def pass_on(pool, {_what, _id, ref} = message, later) do
+    if Whereabouts.holder(pool, ref),
+      do: tell(fn -> Whereabouts.holder(pool, ref) end, message, later),
+      # It was settled before this came.
+      else: Whereabouts.forget(pool, ref)
+  end
 
   defp tell(find_holder, message, later) do
     holder = find_holder.()
@@ -102,21 +115,27 @@ defmodule Stevedore.Search do
 
   # As a worker would that settles its jobs itself.
   defp lost(%Job{ticket: ticket} = job, message, details) do
-    idempotent? =
-      if ticket.idempotent == nil,
-        do: Roster.idempotent?(job.pool, job.op),
-        else: ticket.idempotent
-
-    if idempotent?,
+    if may_run_again?(job),
       do: send_again(%{job | ticket: Ticket.again(ticket)}),
       else: {:settled, error(job, :lost, message, details)}
   end
 
+  defp may_run_again?(%Job{ticket: %{idempotent: idempotent}} = job) do
+    idempotent = with nil <- idempotent, do: Roster.idempotent?(job.pool, job.op)
+    idempotent and not cancelled?(job)
+  end
+
   # Under the same id: nobody else can have it.
-  defp send_again(%Job{ticket: ticket}) do
-    :ok = Dispatch.move([%{ticket | moved_at: System.monotonic_time()}], :worker_killed)
+  defp send_again(%Job{ticket: ticket} = job) do
+    ticket = %{ticket | moved_at: System.monotonic_time(), cancelled: cancelled?(job)}
+    :ok = Dispatch.move([ticket], :worker_killed)
+    # Who has cancelled it meanwhile may have told only the dead.
+    :ok = if cancelled?(job), do: tell_cancel(job), else: :ok
     :moved_on
   end
+
+  # A ticket as its caller has it has not heard of that.
+  defp cancelled?(job), do: Whereabouts.cancelled?(job.pool, job.ref)
 
   defp error(job, kind, message, details) do
     :ok = Whereabouts.forget(job.pool, job.ref)

@@ -4,9 +4,11 @@ defmodule Stevedore.Whereabouts do
   # row for it here: who hands a job on writes down to whom, and then sends it. So whoever wants something of a job
   # finds it without asking around; and if its holder is dead and the row still stands, it has died with the job.
   #
-  # Who settles a job removes its row. Most jobs never move, and nothing of this is on their way.
+  # And which jobs were cancelled: who has a job is told, but may die before it hears of that, or with what it knew.
+  #
+  # Who settles a job removes its rows. Most jobs never move, and nothing of this is on their way.
 
-  alias Stevedore.Ticket
+  alias Stevedore.{Job, Ticket}
 
   @doc "Makes the pool's table, which belongs to the calling process."
   @spec new(atom) :: :ok
@@ -21,9 +23,27 @@ defmodule Stevedore.Whereabouts do
     with_table(fn -> :ets.insert(table(pool), {ref, holder, owner}) end)
   end
 
+  @doc "Somebody has asked for the job's end."
+  @spec note_cancel(Job.t()) :: :ok
+  def note_cancel(%Job{pool: pool, ref: ref, owner: owner, deadline: deadline}) do
+    with_table(fn -> :ets.insert(table(pool), {{:cancelled, ref}, owner, deadline}) end)
+  end
+
+  @doc "Whether somebody has asked for its end."
+  @spec cancelled?(atom, reference) :: boolean
+  def cancelled?(pool, ref) do
+    :ets.member(table(pool), {:cancelled, ref})
+  rescue
+    ArgumentError -> false
+  end
+
   @doc "The job is settled."
   @spec forget(atom, reference) :: :ok
-  def forget(pool, ref), do: with_table(fn -> :ets.delete(table(pool), ref) end)
+  def forget(pool, ref) do
+    with_table(fn ->
+      :ets.delete(table(pool), ref) and :ets.delete(table(pool), {:cancelled, ref})
+    end)
+  end
 
   @doc "Who has the job, or died with it; `nil` if it has never moved, or is settled."
   @spec holder(atom, reference) :: pid | nil
@@ -33,16 +53,18 @@ defmodule Stevedore.Whereabouts do
     ArgumentError -> nil
   end
 
-  @doc "Removes what nobody will: jobs whose holder and caller are both dead."
+  @doc "Removes what nobody will: rows of jobs that died with their worker or had ended before, and that nobody waits for."
   @spec sweep(atom) :: :ok
   def sweep(pool) do
-    for {ref, holder, owner} <- :ets.tab2list(table(pool)),
-        not Process.alive?(holder),
-        owner == nil or not Process.alive?(owner),
-        do: :ets.delete(table(pool), ref)
-
+    for row <- :ets.tab2list(table(pool)), over?(row), do: :ets.delete(table(pool), elem(row, 0))
     :ok
   end
+
+  defp over?({{:cancelled, _ref}, owner, deadline}),
+    do: not Process.alive?(owner) or deadline <= System.monotonic_time()
+
+  defp over?({_ref, holder, owner}),
+    do: not Process.alive?(holder) and (owner == nil or not Process.alive?(owner))
 
   # Without a table the pool is gone, and nobody looks.
   defp with_table(change) do
