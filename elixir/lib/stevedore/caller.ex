@@ -198,6 +198,10 @@ defmodule Stevedore.Caller do
 
   @doc "Asks for the job's end; its result still comes."
   @spec cancel(Job.t()) :: :ok
+  # Where its caller is, it is known who has it. The ticket, with all its arguments, is not needed there.
+  def cancel(%Job{owner: owner} = job) when node(owner) != node(),
+    do: :erpc.cast(node(owner), __MODULE__, :cancel, [%{job | ticket: nil}])
+
   def cancel(%Job{remote: %Remote{}} = job), do: Remote.cancel(job)
   def cancel(%Job{worker: nil}), do: :ok
 

@@ -287,6 +287,20 @@ defmodule Stevedore.ClusterTest do
     end
   end
 
+  test "any process on any node may cancel a job", %{there: there} do
+    # It is connected to this node, but not to the other.
+    other = start_peer!()
+    pool = start_pool!(threads: 1)
+    [running] = occupy!(pool, 1)
+    queued = Stevedore.async(pool, "sleep", %{ms: 1})
+    remote = Stevedore.async(there, "sleep", %{ms: 60_000})
+
+    for job <- [queued, running, remote] do
+      assert run(other, Stevedore, :cancel, [job]) == :ok
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.await(job)
+    end
+  end
+
   test "on this node it is the plain path" do
     pool = start_pool!()
     assert %Job{remote: nil, worker: worker} = job = Stevedore.async({pool, node()}, "echo", 1)
