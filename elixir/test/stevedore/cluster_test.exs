@@ -86,6 +86,14 @@ defmodule Stevedore.ClusterTest do
       assert_nothing_left(peer)
     end
 
+    test "may have the largest limits there are", %{peer: peer, there: there} do
+      limits = [timeout: 2_147_483_647, queue_timeout: 2_147_483_647]
+      assert Stevedore.call(there, "echo", 1, limits) == {:ok, 1}
+      job = Stevedore.async(there, "sleep", %{ms: 1}, timeout: :infinity)
+      assert Stevedore.yield(job, 5_000_000_000) == {:ok, nil}
+      assert_nothing_left(peer)
+    end
+
     test "is cancelled before it runs", %{peer: peer, there: there} do
       running = for _ <- 1..4, do: Stevedore.async(there, "sleep", %{ms: 60_000})
       waiting = Stevedore.async(there, "sleep", %{ms: 60_000})
