@@ -6,7 +6,7 @@ defmodule Stevedore.Search do
   # A job whose holder is dead was killed with it, unless it is settled and its reply is waiting already. Then the
   # holder's black box, which the Manager still has, tells whether it had started.
 
-  alias Stevedore.{Dispatch, Error, Job, Manager, Roster, Ticket, Whereabouts}
+  alias Stevedore.{Caller, Dispatch, Error, Job, Manager, Roster, Ticket, Whereabouts}
 
   # ms; long enough for a message that was sent to be there, even on a busy machine.
   @on_its_way 20
@@ -103,13 +103,13 @@ defmodule Stevedore.Search do
         send_again(job)
 
       :unknown ->
-        {:settled, error(job, :lost, "its worker was killed, and nobody knows more", %{})}
+        settle(job, :lost, "its worker was killed, and nobody knows more", %{})
 
       {:lost, message, details, 1} ->
         lost(job, message, details)
 
       {kind, message, details, _deaths} ->
-        {:settled, error(job, kind, message, details)}
+        settle(job, kind, message, details)
     end
   end
 
@@ -117,7 +117,7 @@ defmodule Stevedore.Search do
   defp lost(%Job{ticket: ticket} = job, message, details) do
     if may_run_again?(job),
       do: send_again(%{job | ticket: Ticket.again(ticket)}),
-      else: {:settled, error(job, :lost, message, details)}
+      else: settle(job, :lost, message, details)
   end
 
   defp may_run_again?(%Job{ticket: %{idempotent: idempotent}} = job) do
@@ -137,10 +137,13 @@ defmodule Stevedore.Search do
   # A ticket as its caller has it has not heard of that.
   defp cancelled?(job), do: Whereabouts.cancelled?(job.pool, job.ref)
 
-  defp error(job, kind, message, details) do
+  # Somebody may have it all the same, whom nobody knows of: what that one says comes too late.
+  defp settle(job, kind, message, details) do
     :ok = Whereabouts.forget(job.pool, job.ref)
+    _ = :erlang.unalias(job.ref)
+    :ok = Caller.flush(job.ref)
 
-    %Error{
+    error = %Error{
       kind: kind,
       message: message,
       details: details,
@@ -148,5 +151,7 @@ defmodule Stevedore.Search do
       pool: job.pool,
       worker: job.worker
     }
+
+    {:settled, error}
   end
 end
