@@ -91,8 +91,9 @@ defmodule Stevedore.Search do
     end
   end
 
-  # Its reply waits in the mailbox already.
-  defp arrived?(%Job{ref: ref}) do
+  @doc "Whether its reply waits in the mailbox already."
+  @spec arrived?(Job.t()) :: boolean
+  def arrived?(%Job{ref: ref}) do
     {:messages, messages} = Process.info(self(), :messages)
     Enum.any?(messages, &match?({^ref, _}, &1))
   end
