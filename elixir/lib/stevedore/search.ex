@@ -84,12 +84,24 @@ defmodule Stevedore.Search do
     holder = holder(job)
 
     cond do
-      Process.alive?(holder) -> :held
+      Process.alive?(holder) -> held(job, holder)
       # Its last deed was to hand it on, or to settle it.
       holder(job) != holder or arrived?(job) -> :moved_on
       true -> :missing
     end
   end
+
+  # Unless who was to send it there was killed before: then the row says so by the next look.
+  defp held(job, holder) do
+    mover = Whereabouts.dead_mover(job.pool, job.ref)
+    _ = if mover, do: send(holder, {:stevedore_confirm, job.id, job.ref, mover})
+    :held
+  end
+
+  @doc "The calling process is asked whether it has the job that `mover`, who is dead, was to send it."
+  @spec confirm({:ok, Ticket.t()} | :error, atom, reference, mover :: pid) :: :ok
+  def confirm({:ok, ticket}, _pool, _ref, _mover), do: Whereabouts.note(ticket, self())
+  def confirm(:error, pool, ref, mover), do: Whereabouts.never_came(pool, ref, mover)
 
   @doc "Whether its reply waits in the mailbox already."
   @spec arrived?(Job.t()) :: boolean

@@ -2,7 +2,8 @@ defmodule Stevedore.Whereabouts do
   @moduledoc false
   # Where the jobs are that have moved. A job is with the process that its caller has sent it to, unless there is a
   # row for it here: who hands a job on writes down to whom, and then sends it. So whoever wants something of a job
-  # finds it without asking around; and if its holder is dead and the row still stands, it has died with the job.
+  # finds it without asking around; and if its holder is dead and the row still stands, it has died with the job. The
+  # row also says who hands it on: that one may be killed before it has sent it.
   #
   # And which jobs were cancelled: who has a job is told, but may die before it hears of that, or with what it knew.
   #
@@ -17,10 +18,32 @@ defmodule Stevedore.Whereabouts do
     :ok
   end
 
-  @doc "The job is about to be sent to this process."
+  @doc "The calling process is about to send the job to this one, or has it, if it is the same."
   @spec note(Ticket.t(), pid) :: :ok
   def note(%Ticket{pool: pool, ref: ref, owner: owner}, holder) do
-    with_table(fn -> :ets.insert(table(pool), {ref, holder, owner}) end)
+    with_table(fn -> :ets.insert(table(pool), {ref, holder, owner, self()}) end)
+  end
+
+  @doc "Who was to send the job to its holder and is dead: perhaps it never did."
+  @spec dead_mover(atom, reference) :: pid | nil
+  def dead_mover(pool, ref) do
+    mover = :ets.lookup_element(table(pool), ref, 4, nil)
+    if mover != nil and not Process.alive?(mover), do: mover
+  rescue
+    ArgumentError -> nil
+  end
+
+  @doc "The calling process does not have the job. If that dead one was to send it, it has died with it."
+  @spec never_came(atom, reference, mover :: pid) :: :ok
+  def never_came(pool, ref, mover) do
+    here = self()
+
+    with_table(fn ->
+      case :ets.lookup(table(pool), ref) do
+        [{^ref, ^here, owner, ^mover}] -> :ets.insert(table(pool), {ref, mover, owner, mover})
+        _moved_or_settled -> true
+      end
+    end)
   end
 
   @doc "Somebody has asked for the job's end."
@@ -63,7 +86,7 @@ defmodule Stevedore.Whereabouts do
   defp over?({{:cancelled, _ref}, owner, deadline}),
     do: not Process.alive?(owner) or deadline <= System.monotonic_time()
 
-  defp over?({_ref, holder, owner}),
+  defp over?({_ref, holder, owner, _mover}),
     do: not Process.alive?(holder) and (owner == nil or not Process.alive?(owner))
 
   # Without a table the pool is gone, and nobody looks.
