@@ -151,7 +151,7 @@ defmodule Stevedore do
   def yield(%Job{} = job, timeout \\ 5_000), do: Caller.yield(job, timeout)
 
   @doc """
-  Asks for a job's end. Any process may.
+  Asks for a job's end. Any process may, on any node.
 
   A job that waits never runs, one that runs is told at its next check. Its result still has to be
   awaited: it is `:cancelled`, or what the job came to if that was faster.

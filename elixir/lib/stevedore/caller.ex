@@ -198,12 +198,16 @@ defmodule Stevedore.Caller do
 
   @doc "Asks for the job's end; its result still comes."
   @spec cancel(Job.t()) :: :ok
+  # Where its caller is, it is known who has it. The ticket, with all its arguments, is not needed there.
+  def cancel(%Job{owner: owner} = job) when node(owner) != node(),
+    do: :erpc.cast(node(owner), __MODULE__, :cancel, [%{job | ticket: nil}])
+
   def cancel(%Job{remote: %Remote{}} = job), do: Remote.cancel(job)
   def cancel(%Job{worker: nil}), do: :ok
 
   def cancel(job) do
     Telemetry.job_cancel(job, :cancel)
-    Search.tell_holder(job, {:stevedore_cancel, job.id, job.ref})
+    Search.cancel(job)
   end
 
   @doc "Cancels the job and makes sure that nothing of it arrives any more."

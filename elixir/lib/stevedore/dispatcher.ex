@@ -204,6 +204,22 @@ defmodule Stevedore.Dispatcher do
     end
   end
 
+  def handle_info({:stevedore_confirm, id, ref, mover}, state) do
+    case {find(state, id, ref), state.alone} do
+      {%Ticket{} = ticket, _alone} ->
+        :ok = Search.confirm({:ok, ticket}, ticket.pool, ref, mover)
+
+      # It is for that worker to say where the job is.
+      {nil, {_monitor, _pid, %Ticket{id: ^id, ref: ^ref}}} ->
+        :ok
+
+      _none ->
+        :ok = Search.confirm(:error, state.options.name, ref, mover)
+    end
+
+    {:noreply, state}
+  end
+
   def handle_info(:expire, state) do
     {:noreply, lift(state, Quarantine.expire(state.quarantine, now_ms()), :expired)}
   end

@@ -42,6 +42,9 @@ defmodule Stevedore.Remote do
   @margin 5_000
   @slowest 1_024
 
+  # ms, the longest `receive … after` there is: a caller whose limits are longer waits several times.
+  @longest_wait 0xFFFF_FFFF
+
   @doc "Starts a job in the pool of a node, as `Stevedore.Caller.start/4` does here."
   @spec start(atom, node, atom | binary, term, keyword) :: Job.t()
   def start(pool, node, op, args, options) when node == node() do
@@ -93,7 +96,7 @@ defmodule Stevedore.Remote do
 
     receive do
       {^ref, {:come, proxy, settings, idempotent}} ->
-        idempotent = Keyword.get(options, :idempotent) || idempotent
+        idempotent = with nil <- options[:idempotent], do: idempotent
         remote = %{job.remote | proxy: proxy, monitor: request, idempotent: idempotent}
         {:ok, %{job | remote: remote}, settings}
 
@@ -208,7 +211,15 @@ defmodule Stevedore.Remote do
       {:DOWN, ^monitor, :process, _proxy, _reason} = message ->
         handle(job, message)
     after
-      Caller.left(until) -> if until == job.deadline, do: give_up(job)
+      min(@longest_wait, Caller.left(until)) -> go_on(job, until)
+    end
+  end
+
+  defp go_on(job, until) do
+    cond do
+      Caller.left(until) > 0 -> wait(job, until)
+      until == job.deadline -> give_up(job)
+      true -> nil
     end
   end
 

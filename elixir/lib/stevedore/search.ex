@@ -6,7 +6,7 @@ defmodule Stevedore.Search do
   # A job whose holder is dead was killed with it, unless it is settled and its reply is waiting already. Then the
   # holder's black box, which the Manager still has, tells whether it had started.
 
-  alias Stevedore.{Dispatch, Error, Job, Manager, Roster, Ticket, Whereabouts}
+  alias Stevedore.{Caller, Dispatch, Error, Job, Manager, Roster, Ticket, Whereabouts}
 
   # ms; long enough for a message that was sent to be there, even on a busy machine.
   @on_its_way 20
@@ -14,6 +14,15 @@ defmodule Stevedore.Search do
   @doc "The process that has the job, as far as is known, or had it last."
   @spec holder(Job.t()) :: pid
   def holder(job), do: Whereabouts.holder(job.pool, job.ref) || job.worker
+
+  @doc "Asks for the job's end, of the process that has it, and of this one if it has to send it off again."
+  @spec cancel(Job.t()) :: :ok
+  def cancel(job) do
+    :ok = Whereabouts.note_cancel(job)
+    tell_cancel(job)
+  end
+
+  defp tell_cancel(job), do: tell_holder(job, {:stevedore_cancel, job.id, job.ref})
 
   @doc "Sends a message about a job to the process that has it."
   @spec tell_holder(Job.t(), tuple) :: :ok
@@ -24,8 +33,12 @@ defmodule Stevedore.Search do
   itself in a while.
   """
   @spec pass_on(atom, tuple, (tuple -> any)) :: :ok
-  def pass_on(pool, {_what, _id, ref} = message, later),
-    do: tell(fn -> Whereabouts.holder(pool, ref) end, message, later)
+  def pass_on(pool, {_what, _id, ref} = message, later) do
+    if Whereabouts.holder(pool, ref),
+      do: tell(fn -> Whereabouts.holder(pool, ref) end, message, later),
+      # It was settled before this came.
+      else: Whereabouts.forget(pool, ref)
+  end
 
   defp tell(find_holder, message, later) do
     holder = find_holder.()
@@ -71,15 +84,28 @@ defmodule Stevedore.Search do
     holder = holder(job)
 
     cond do
-      Process.alive?(holder) -> :held
+      Process.alive?(holder) -> held(job, holder)
       # Its last deed was to hand it on, or to settle it.
       holder(job) != holder or arrived?(job) -> :moved_on
       true -> :missing
     end
   end
 
-  # Its reply waits in the mailbox already.
-  defp arrived?(%Job{ref: ref}) do
+  # Unless who was to send it there was killed before: then the row says so by the next look.
+  defp held(job, holder) do
+    mover = Whereabouts.dead_mover(job.pool, job.ref)
+    _ = if mover, do: send(holder, {:stevedore_confirm, job.id, job.ref, mover})
+    :held
+  end
+
+  @doc "The calling process is asked whether it has the job that `mover`, who is dead, was to send it."
+  @spec confirm({:ok, Ticket.t()} | :error, atom, reference, mover :: pid) :: :ok
+  def confirm({:ok, ticket}, _pool, _ref, _mover), do: Whereabouts.note(ticket, self())
+  def confirm(:error, pool, ref, mover), do: Whereabouts.never_came(pool, ref, mover)
+
+  @doc "Whether its reply waits in the mailbox already."
+  @spec arrived?(Job.t()) :: boolean
+  def arrived?(%Job{ref: ref}) do
     {:messages, messages} = Process.info(self(), :messages)
     Enum.any?(messages, &match?({^ref, _}, &1))
   end
@@ -90,38 +116,47 @@ defmodule Stevedore.Search do
         send_again(job)
 
       :unknown ->
-        {:settled, error(job, :lost, "its worker was killed, and nobody knows more", %{})}
+        settle(job, :lost, "its worker was killed, and nobody knows more", %{})
 
       {:lost, message, details, 1} ->
         lost(job, message, details)
 
       {kind, message, details, _deaths} ->
-        {:settled, error(job, kind, message, details)}
+        settle(job, kind, message, details)
     end
   end
 
   # As a worker would that settles its jobs itself.
   defp lost(%Job{ticket: ticket} = job, message, details) do
-    idempotent? =
-      if ticket.idempotent == nil,
-        do: Roster.idempotent?(job.pool, job.op),
-        else: ticket.idempotent
-
-    if idempotent?,
+    if may_run_again?(job),
       do: send_again(%{job | ticket: Ticket.again(ticket)}),
-      else: {:settled, error(job, :lost, message, details)}
+      else: settle(job, :lost, message, details)
+  end
+
+  defp may_run_again?(%Job{ticket: %{idempotent: idempotent}} = job) do
+    idempotent = with nil <- idempotent, do: Roster.idempotent?(job.pool, job.op)
+    idempotent and not cancelled?(job)
   end
 
   # Under the same id: nobody else can have it.
-  defp send_again(%Job{ticket: ticket}) do
-    :ok = Dispatch.move([%{ticket | moved_at: System.monotonic_time()}], :worker_killed)
+  defp send_again(%Job{ticket: ticket} = job) do
+    ticket = %{ticket | moved_at: System.monotonic_time(), cancelled: cancelled?(job)}
+    :ok = Dispatch.move([ticket], :worker_killed)
+    # Who has cancelled it meanwhile may have told only the dead.
+    :ok = if cancelled?(job), do: tell_cancel(job), else: :ok
     :moved_on
   end
 
-  defp error(job, kind, message, details) do
-    :ok = Whereabouts.forget(job.pool, job.ref)
+  # A ticket as its caller has it has not heard of that.
+  defp cancelled?(job), do: Whereabouts.cancelled?(job.pool, job.ref)
 
-    %Error{
+  # Somebody may have it all the same, whom nobody knows of: what that one says comes too late.
+  defp settle(job, kind, message, details) do
+    :ok = Whereabouts.forget(job.pool, job.ref)
+    _ = :erlang.unalias(job.ref)
+    :ok = Caller.flush(job.ref)
+
+    error = %Error{
       kind: kind,
       message: message,
       details: details,
@@ -129,5 +164,7 @@ defmodule Stevedore.Search do
       pool: job.pool,
       worker: job.worker
     }
+
+    {:settled, error}
   end
 end

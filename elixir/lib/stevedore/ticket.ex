@@ -63,12 +63,12 @@ defmodule Stevedore.Ticket do
 
   def settle(ticket, %Error{} = error) do
     send(ticket.ref, {ticket.ref, {:settled, %{error | op: ticket.op, pool: ticket.pool}}})
-    forget(ticket)
+    Whereabouts.forget(ticket.pool, ticket.ref)
   end
 
   @doc "The job is settled, or nobody waits for it: nobody has to find it any more."
   @spec forget(t) :: :ok
-  def forget(%__MODULE__{moved_at: nil}), do: :ok
+  def forget(%__MODULE__{moved_at: nil, cancelled: false}), do: :ok
   def forget(%__MODULE__{pool: pool, ref: ref}), do: Whereabouts.forget(pool, ref)
 
   @doc "Whether its time to start is over, at `now` (native units)."
@@ -81,7 +81,10 @@ defmodule Stevedore.Ticket do
 
   def move(ticket, now) do
     left = System.convert_time_unit(ticket.start_by - now, :native, :millisecond)
-    %{ticket | moved_at: now, options: Protocol.put_queue_timeout(ticket.options, max(1, left))}
+
+    # What is to run again may start until its caller gives up, which may be later than can be written.
+    left = left |> max(1) |> min(@for_ever)
+    %{ticket | moved_at: now, options: Protocol.put_queue_timeout(ticket.options, left)}
   end
 
   @doc """

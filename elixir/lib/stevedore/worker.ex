@@ -14,7 +14,8 @@ defmodule Stevedore.Worker do
   # with that reason, and on its way out settles its jobs (ending.ex).
   #
   #   from callers and others   {:stevedore_call, ticket}, {:stevedore_cancel, id, ref}, {:stevedore_abandon, id, ref},
-  #                             {:stevedore_overdue, id, ms}, {:stevedore_malformed, bytes}, {:stevedore_stats, ref}
+  #                             {:stevedore_confirm, id, ref, mover}, {:stevedore_overdue, id, ms},
+  #                             {:stevedore_malformed, bytes}, {:stevedore_stats, ref}
   #   from the Manager          :boot, {:retire, grace}, :replaced, :recycle_failed
   #   to callers                {ref, message}, an undecoded reply or progress; {ref, {:settled, error}}
 
@@ -144,6 +145,11 @@ defmodule Stevedore.Worker do
   def handle_info({what, _id, _ref} = message, worker)
       when what in [:stevedore_cancel, :stevedore_abandon],
       do: find(message, worker)
+
+  def handle_info({:stevedore_confirm, id, ref, mover}, worker) do
+    :ok = Search.confirm(InFlight.fetch(id, ref), worker.pool, ref, mover)
+    {:noreply, worker}
+  end
 
   def handle_info({:stevedore_stats, ref}, worker),
     do: {:noreply, Controls.ask_stats(worker, ref)}

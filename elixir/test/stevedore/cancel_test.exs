@@ -1,7 +1,7 @@
 defmodule Stevedore.CancelTest do
   use Stevedore.PoolCase, async: true
 
-  # Jobs that have moved, and whose present worker does not serve any more.
+  # Jobs that have moved, whose present worker does not serve any more, or who dies before it hears of it.
 
   defp holder(pool, job) do
     {:ok, %{workers: workers}} = Stevedore.stats(pool)
@@ -56,4 +56,77 @@ defmodule Stevedore.CancelTest do
       end
     end
   end
+
+  describe "with its worker's process killed before that was answered" do
+    setup do
+      pool = start_pool!(threads: 1)
+      [{pid, os_pid}] = workers(pool)
+      die = fn -> Process.exit(pid, :kill) end
+      {:ok, pool: pool, stop: fn -> kill!(os_pid, "STOP") end, die: die}
+    end
+
+    test "a job that waits never runs", %{pool: pool, stop: stop, die: die} do
+      [running] = occupy!(pool, 1)
+      queued = Stevedore.async(pool, "sleep", %{ms: 1})
+      eventually(fn -> queued(pool) == 1 end)
+      stop.()
+      :ok = Stevedore.cancel(queued)
+      die.()
+
+      assert {:error, %Error{kind: :cancelled, receipt: %{ran_us: 0}} = error} =
+               Stevedore.await(queued)
+
+      assert error.message =~ "before it ran"
+      assert {:error, %Error{kind: :lost}} = Stevedore.await(running)
+      eventually(fn -> rows(pool) == [] end)
+      refute_received _
+    end
+
+    test "a job that runs is not run again", %{pool: pool, stop: stop, die: die} do
+      running = start_running!(pool, "sleep", %{ms: 60_000}, idempotent: true)
+      stop.()
+      :ok = Stevedore.cancel(running)
+      die.()
+      assert {:error, %Error{kind: :lost}} = Stevedore.await(running)
+      eventually(fn -> rows(pool) == [] end)
+      refute_received _
+    end
+  end
+
+  test "nothing is left of it, whatever it came to" do
+    pool = start_pool!(threads: 1)
+    [{pid, _os_pid}] = workers(pool)
+    done = Stevedore.async(pool, "sleep", %{ms: 1})
+    assert {:ok, nil} = Stevedore.await(done)
+    :ok = Stevedore.cancel(done)
+    [running] = occupy!(pool, 1)
+    queued = Stevedore.async(pool, "sleep", %{ms: 1})
+    assert [_cancelled, _too] = cancel_all([queued, running])
+    :ok = Stevedore.Roster.leave(pool, pid)
+    held = Stevedore.async(pool, "sleep", %{ms: 1})
+    assert held.worker != pid
+    assert [{:error, %Error{kind: :cancelled}}] = cancel_all([held])
+    eventually(fn -> rows(pool) == [] end)
+  end
+
+  test "nor of one whose worker had ended before, when its caller is gone" do
+    pool = start_pool!(threads: 1)
+    [{pid, _os_pid}] = workers(pool)
+
+    {caller, monitor} =
+      spawn_monitor(fn ->
+        job = Stevedore.async(pool, "echo", 1)
+        {:ok, 1} = Stevedore.await(job)
+        Process.exit(pid, :kill)
+        eventually(fn -> not Process.alive?(pid) end)
+        :ok = Stevedore.cancel(job)
+      end)
+
+    assert_receive {:DOWN, ^monitor, :process, ^caller, :normal}, 10_000
+    # The roster does it whenever a worker ends.
+    :ok = Stevedore.Whereabouts.sweep(pool)
+    assert rows(pool) == []
+  end
+
+  defp rows(pool), do: :ets.tab2list(Module.concat(pool, Whereabouts))
 end

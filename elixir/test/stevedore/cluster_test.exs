@@ -86,6 +86,14 @@ defmodule Stevedore.ClusterTest do
       assert_nothing_left(peer)
     end
 
+    test "may have the largest limits there are", %{peer: peer, there: there} do
+      limits = [timeout: 2_147_483_647, queue_timeout: 2_147_483_647]
+      assert Stevedore.call(there, "echo", 1, limits) == {:ok, 1}
+      job = Stevedore.async(there, "sleep", %{ms: 1}, timeout: :infinity)
+      assert Stevedore.yield(job, 5_000_000_000) == {:ok, nil}
+      assert_nothing_left(peer)
+    end
+
     test "is cancelled before it runs", %{peer: peer, there: there} do
       running = for _ <- 1..4, do: Stevedore.async(there, "sleep", %{ms: 60_000})
       waiting = Stevedore.async(there, "sleep", %{ms: 60_000})
@@ -284,6 +292,20 @@ defmodule Stevedore.ClusterTest do
       assert_raise Error, ~r/cannot be reached/, fn ->
         Stevedore.info({Nowhere, :"no@127.0.0.1"})
       end
+    end
+  end
+
+  test "any process on any node may cancel a job", %{there: there} do
+    # It is connected to this node, but not to the other.
+    other = start_peer!()
+    pool = start_pool!(threads: 1)
+    [running] = occupy!(pool, 1)
+    queued = Stevedore.async(pool, "sleep", %{ms: 1})
+    remote = Stevedore.async(there, "sleep", %{ms: 60_000})
+
+    for job <- [queued, running, remote] do
+      assert run(other, Stevedore, :cancel, [job]) == :ok
+      assert {:error, %Error{kind: :cancelled}} = Stevedore.await(job)
     end
   end
 

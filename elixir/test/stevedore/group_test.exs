@@ -180,6 +180,22 @@ defmodule Stevedore.GroupTest do
       assert starts(ledger) == ["running"]
     end
 
+    test "what its caller says is not idempotent is lost, whatever the op says", %{
+      one: one,
+      ledger: ledger,
+      options: options
+    } do
+      args = %{key: "no", ms: 60_000}
+      call = fn -> Group.call(@group, "ledger.idempotent", args, idempotent: false) end
+      running = Task.async(call)
+      await_line(ledger, {:start, "no"})
+      start_pool!(options)
+      await_nodes(2)
+      signal!(one, "KILL")
+      assert {:error, %Error{kind: :lost}} = Task.await(running)
+      assert starts(ledger) == ["no"]
+    end
+
     test "what may be run again is, once, elsewhere", %{
       one: one,
       ledger: ledger,

@@ -132,6 +132,14 @@ defmodule Stevedore.SettleTest do
     refute_received {_ref, _message}
   end
 
+  test "with the largest timeout, too" do
+    pool = start_fault_pool!(threads: 2)
+    victim = start_running!(pool, "sleep", %{ms: 500}, timeout: 2_147_483_647)
+    assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
+    assert {:ok, nil} = Stevedore.await(victim)
+    refute_received _
+  end
+
   test "but once only" do
     pool = start_fault_pool!(threads: 2)
     victim = start_running!(pool, "sleep", %{ms: 60_000})
@@ -291,6 +299,8 @@ defmodule Stevedore.SettleTest do
       assert_done(queued)
       eventually(fn -> not alive?(os_pid) end)
       assert_deaths(pool, %{worker_process: 1})
+      # Whatever anybody might still say of them goes nowhere.
+      for job <- victims, do: send(job.ref, {job.ref, :late})
       refute_received _
     end
 
@@ -334,6 +344,43 @@ defmodule Stevedore.SettleTest do
       Process.exit(free.worker, :kill)
       assert {:error, %Error{kind: :lost}} = Stevedore.yield(moved, 5_000)
       cancel_all([one, other] -- [free])
+      refute_received _
+    end
+
+    for to <- ["another worker", "the Dispatcher"] do
+      test "between noting that a job goes to #{to} and sending it" do
+        pool = start_pool!(workers: 2, threads: 1)
+        busy = occupy!(pool, 2)
+        job = Stevedore.async(pool, "sleep", %{ms: 1})
+        eventually(fn -> queued(pool) == 1 end)
+        [other] = for %{worker: pid} <- busy, pid != job.worker, do: pid
+        to = if unquote(to) =~ "worker", do: other, else: Stevedore.Dispatcher.whereis(pool)
+        :ets.insert(Module.concat(pool, Whereabouts), {job.ref, to, self(), job.worker})
+        Process.exit(job.worker, :kill)
+        assert {:ok, nil} = Stevedore.yield(job, 5_000)
+        cancel_all(busy)
+        refute_received _
+      end
+    end
+
+    test "after it has sent one: that runs once" do
+      pool = start_pool!(workers: 2, threads: 1)
+      busy = occupy!(pool, 2)
+      job = Stevedore.async(pool, "sleep", %{ms: 60_000}, idempotent: false)
+      {[free], [neighbour]} = Enum.split_with(busy, &(&1.worker != job.worker))
+      cancel_all([free])
+      eventually(fn -> job.id in running(pool) end)
+      Process.exit(neighbour.worker, :kill)
+      table = Module.concat(pool, Whereabouts)
+      confirmed = {job.ref, free.worker, self(), free.worker}
+
+      eventually(fn ->
+        assert Stevedore.yield(job, 100) == nil
+        :ets.lookup(table, job.ref) == [confirmed]
+      end)
+
+      assert [{:error, %Error{kind: :cancelled}}] = cancel_all([job])
+      assert {:error, %Error{kind: :lost}} = Stevedore.await(neighbour)
       refute_received _
     end
 

@@ -84,12 +84,54 @@ defmodule Stevedore.StreamTest do
     end
   end
 
+  test "a job that died with its worker's process is found however steadily results come" do
+    pool = start_pool!(workers: 2, threads: 1)
+    test = self()
+
+    args = fn
+      1 -> %{ms: 60_000}
+      20 -> Process.exit(holder_of_longest(pool), :kill) && %{ms: 5}
+      1_000 -> send(test, :no_more) && %{ms: 5}
+      _n -> %{ms: 5}
+    end
+
+    options = [ordered: false, max_concurrency: 4, idempotent: false]
+    results = Stevedore.async_stream(pool, 1..1_000, "sleep", args, options)
+    assert {:error, %Error{kind: :lost}} = Enum.find(results, &match?({:error, _}, &1))
+    refute_received :no_more
+  end
+
+  defp holder_of_longest(pool) do
+    {:ok, %{workers: workers}} = Stevedore.stats(pool)
+    longest = fn worker -> worker.jobs |> Enum.map(& &1.ran_ms) |> Enum.max(fn -> 0 end) end
+    Enum.max_by(workers, longest).pid
+  end
+
   test "limits hold in an unordered stream too" do
     pool = start_fixture!("never_answers", kill_after: 1)
     options = [ordered: false, timeout: 1, queue_timeout: 1]
 
     assert [{:error, %Error{kind: :timed_out}}, {:error, %Error{kind: :timed_out}}] =
              pool |> Stevedore.async_stream([1, 2], "echo", & &1, options) |> Enum.to_list()
+  end
+
+  test "what came in time is the result, however late it is taken" do
+    pool = start_pool!(threads: 2)
+    limits = [timeout: 100, queue_timeout: 100, kill_after: 1]
+    options = [ordered: false, max_concurrency: 3] ++ limits
+    # A caller's own limit is the sum of these and a second.
+    too_late = System.monotonic_time(:millisecond) + 1_300
+
+    results =
+      pool
+      |> Stevedore.async_stream(1..3, "echo", & &1, options)
+      |> Enum.map(fn result ->
+        eventually(fn -> System.monotonic_time(:millisecond) > too_late end)
+        result
+      end)
+
+    assert Enum.sort(results) == [{:ok, 1}, {:ok, 2}, {:ok, 3}]
+    refute_received _
   end
 
   test "an empty input is an empty stream, a wrong option raises at once" do

@@ -67,6 +67,12 @@ defmodule Stevedore.TicketTest do
     assert options(endless).queue_timeout == 2_147_483_647
   end
 
+  test "with the largest limits there are it waits as long as can be written" do
+    limit = native(2 * 2_147_483_647 + 2_000)
+    again = Ticket.again(ticket(start_by: native(10), deadline: limit))
+    assert options(Ticket.move(again, native(5))).queue_timeout == 2_147_483_647
+  end
+
   test "without a queue_timeout there is nothing to shorten" do
     endless = ticket(options: Protocol.encode_options([]))
     assert Ticket.move(endless, native(1)) == %{endless | moved_at: native(1)}

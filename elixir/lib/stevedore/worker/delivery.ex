@@ -28,7 +28,7 @@ defmodule Stevedore.Worker.Delivery do
 
   def replies([]), do: []
 
-  defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, ref: ref}),
+  defp hand_over(message, %Ticket{reruns: 0, moved_at: nil, cancelled: false, ref: ref}),
     do: send(ref, {ref, message})
 
   defp hand_over(message, %Ticket{reruns: 0, ref: ref} = ticket) do
