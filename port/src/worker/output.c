@@ -291,10 +291,10 @@ static bool write_some(struct output *output) {
 
 void output_flush(struct output *output) {
     close_batch(output);
-    if (output->first == NULL || output->waiting) {
+    if (output->first == NULL) {
         return;
     }
-    while (output->first != NULL && write_some(output)) {
+    while (output->first != NULL && !output->waiting && write_some(output)) {
     }
     output->on_progress(output->context);
 }

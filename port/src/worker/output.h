@@ -24,7 +24,8 @@ struct output {
     size_t unsent;       /* bytes */
     uint64_t frames;
     uint64_t bytes;
-    /* Called when nobody reads stdout any more (once), and whenever `unsent` has changed by writing. */
+    /* Called when nobody reads stdout any more (once), and at the end of each burst, in which `unsent` has
+     * changed: by writing, or, while the host does not read, by what was sent. */
     void (*on_gone)(void *context);
     void (*on_progress)(void *context);
     void *context;
