@@ -253,7 +253,8 @@ STV_API enum stv_status stv_too_large(struct stv_job *job, uint64_t limit);
  * call it at least every 10 ms. Once true it stays true. */
 STV_API bool stv_should_stop(struct stv_job *job);
 
-/* Waits for so many milliseconds, or until the job should stop, and returns stv_should_stop. */
+/* Waits for so many milliseconds, or until the job should stop, and returns stv_should_stop. INT64_MAX:
+ * waits until then. */
 STV_API bool stv_wait(struct stv_job *job, int64_t milliseconds);
 
 /* Notes how far it got; `total` 0 if unknown. Cheap (two stores): the worker sends it only if the caller
