@@ -18,11 +18,18 @@
 #include "job_wait.h"
 
 #define NS_PER_MS 1000000u
-#define COPY_MAX  16384u /* larger arguments stay where they were read */
+#define COPY_MAX  16384u /* larger arguments may stay where they were read */
+
+/* Whether the arguments stay in the frame's buffer, all of which is then kept though the queue counts only
+ * them: so they must be a good part of it. A call that came alone is: its buffer may be a spare one of twice
+ * the size. */
+static bool are_shared(const struct message *call, const struct frame_buffer *frame) {
+    return frame != NULL && call->args.length > COPY_MAX && call->args.length > frame->capacity / 3;
+}
 
 struct stv_job *job_create(const struct message *call, struct op *op, struct frame_buffer *frame,
                            bool batched, size_t max_reply) {
-    bool share = frame != NULL && call->args.length > COPY_MAX;
+    bool share = are_shared(call, frame);
     struct stv_job *job = malloc(sizeof *job + (share ? 0 : call->args.length));
     if (job == NULL) {
         return NULL;
