@@ -263,7 +263,8 @@ STV_API void stv_progress(struct stv_job *job, uint64_t done, uint64_t total);
 
 enum stv_level { STV_DEBUG, STV_INFO, STV_WARNING, STV_ERROR };
 
-/* Sends a line to the host's log, with the op and job. At most 8 KiB of it. */
+/* Sends a line to the host's log, with the job's id. At most 8 KiB of it. A level that is none counts as
+ * STV_ERROR. */
 STV_API void stv_log(struct stv_job *job, enum stv_level level, const char *format, ...) STV_PRINTF(3, 4);
 
 /* Scratch memory that dies with the job, aligned for anything, not zeroed; NULL if there is none: return

@@ -112,6 +112,15 @@ static enum stv_status run_bad_message(struct stv_job *job) {
     return stv_fail(job, "bytes", "not \xff UTF-8");
 }
 
+/* Logs at levels that are none: no misuse of replying, `ok`. */
+static enum stv_status run_bad_level(struct stv_job *job) {
+    volatile int levels[] = {1000, -1, STV_ERROR + 1};
+    for (int i = 0; i < 3; i++) {
+        stv_log(job, (enum stv_level)levels[i], "a line");
+    }
+    return stv_reply_nil(job);
+}
+
 /* As large as can be asked for: `no_memory`. */
 static enum stv_status run_huge_alloc(struct stv_job *job) {
     volatile size_t size = SIZE_MAX;
@@ -151,6 +160,7 @@ static const struct stv_op ops[] = {
     {"misuse.many_details", run_many_details, "", 0},
     {"misuse.detail_twice", run_detail_twice, "", 0},
     {"misuse.bad_message", run_bad_message, "", 0},
+    {"misuse.bad_level", run_bad_level, "", 0},
     {"misuse.huge_alloc", run_huge_alloc, "", 0},
     {"misuse.huge_reply", run_huge_reply, "", 0},
     {"misuse.largest_reply", run_largest_reply, "", 0},

@@ -147,6 +147,14 @@ class Misuse(WorkerTest):
             self.assert_error(worker.call("misuse.unknown_status"), "failed")
             worker.finish()
 
+    def test_levels_that_are_none(self):
+        """PROTOCOL §5.4."""
+        with Worker(*self.plugin) as worker:
+            id = worker.start("misuse.bad_level")
+            [reply] = worker.finish()
+            self.assert_ok(reply, None)
+            self.assertEqual(worker.logs, [["log", "error", "a line", id]] * 3)
+
     def test_too_much(self):
         """PROTOCOL §10."""
         for codec in CODECS.values():
