@@ -207,7 +207,8 @@ STV_API enum stv_status stv_reply_term(struct stv_job *job,
                                        const struct stv_term *term); /* a term of this job's */
 
 /* As stv_reply_bytes, but takes `data` (from malloc) instead of copying it; it is freed once sent, or at once
- * on failure. For large results. */
+ * on failure. For large results. NULL with a size is what malloc says when there is no memory: ends as
+ * `no_memory`. */
 STV_API enum stv_status stv_reply_take(struct stv_job *job, void *data, size_t size);
 
 /* Compose a reply: put one value, or a list or map and then exactly its elements (for a map: key, value, key,

@@ -127,6 +127,15 @@ static enum stv_status run_huge_alloc(struct stv_job *job) {
     return stv_alloc(job, size) ? stv_reply_bool(job, true) : stv_no_memory(job);
 }
 
+/* What malloc gave, unchecked: `no_memory`. */
+static enum stv_status run_take_null(struct stv_job *job) {
+    return stv_reply_take(job, NULL, 100000);
+}
+
+static enum stv_status run_take_small_null(struct stv_job *job) {
+    return stv_reply_take(job, NULL, 1);
+}
+
 /* More than can be sent: `too_large`. */
 static enum stv_status run_huge_reply(struct stv_job *job) {
     size_t size = stv_max_reply(job) + 4096;
@@ -162,6 +171,8 @@ static const struct stv_op ops[] = {
     {"misuse.bad_message", run_bad_message, "", 0},
     {"misuse.bad_level", run_bad_level, "", 0},
     {"misuse.huge_alloc", run_huge_alloc, "", 0},
+    {"misuse.take_null", run_take_null, "", 0},
+    {"misuse.take_small_null", run_take_small_null, "", 0},
     {"misuse.huge_reply", run_huge_reply, "", 0},
     {"misuse.largest_reply", run_largest_reply, "", 0},
 };

@@ -147,6 +147,13 @@ class Misuse(WorkerTest):
             self.assert_error(worker.call("misuse.unknown_status"), "failed")
             worker.finish()
 
+    def test_memory_that_is_not_there(self):
+        for codec in CODECS.values():
+            with Worker(*self.plugin, codec=codec) as worker:
+                self.assert_error(worker.call("misuse.take_null"), "no_memory")
+                self.assert_error(worker.call("misuse.take_small_null"), "no_memory")
+                worker.finish()
+
     def test_levels_that_are_none(self):
         """PROTOCOL §5.4."""
         with Worker(*self.plugin) as worker:
