@@ -150,6 +150,14 @@ static enum stv_status run_largest_reply(struct stv_job *job) {
     return data ? stv_reply_take(job, data, size) : stv_no_memory(job);
 }
 
+/* A map with the arguments in it: no misuse at all, `ok`. */
+static enum stv_status run_map_of_args(struct stv_job *job) {
+    stv_put_map(job, 1);
+    stv_put_text(job, "args");
+    stv_put_term(job, stv_args(job));
+    return STV_OK;
+}
+
 static const struct stv_op ops[] = {
     {"misuse.two_replies", run_two_replies, "", 0},
     {"misuse.two_puts", run_two_puts, "", 0},
@@ -175,6 +183,7 @@ static const struct stv_op ops[] = {
     {"misuse.take_small_null", run_take_small_null, "", 0},
     {"misuse.huge_reply", run_huge_reply, "", 0},
     {"misuse.largest_reply", run_largest_reply, "", 0},
+    {"misuse.map_of_args", run_map_of_args, "", 0},
 };
 
 STV_PLUGIN("misuse", "1.0.0", ops);

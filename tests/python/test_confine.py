@@ -15,6 +15,7 @@ from stevedore_client import EXECUTABLE, FAULT_PLUGIN, ROOT, SIGNALS_KILL, Etf, 
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 HOSTILE = os.path.join(PLUGINS, "hostile.so")
+MISUSE = os.path.join(PLUGINS, "misuse.so")
 WRONG_USAGE, NO_RESOURCES = 64, 71  # PROTOCOL §11.1
 NOBODY = 65534
 STRICT = ("--seccomp", "strict", "--landlock-none")
@@ -302,6 +303,25 @@ class Limits(ConfineTest):
         self.assert_error(worker.call("fault.alloc", {"bytes": 1 << 30}), "no_memory")
         self.assertEqual(worker.value("fault.alloc", {"bytes": 1 << 20}), 1 << 20)
         self.assert_ordinary_ops_run(worker)
+
+    @unittest.skipIf(SANITIZED, "sanitizers reserve more address space than there is memory")
+    def test_address_space_that_holds_arguments_but_no_copy_of_them(self):
+        """Whatever the limit, a worker that can echo them lives on."""
+        data = "x" * (60 << 20)
+        kinds = set()
+        for limit in range(110, 330, 40):
+            with Worker("--threads", 1, "--plugin", MISUSE, "--limit-address-space", f"{limit}M") as worker:
+                if self.outcome(worker, "echo", data) == "ok":
+                    kinds.add(self.outcome(worker, "misuse.map_of_args", data))
+        self.assertEqual(kinds, {"ok", "no_memory"})
+
+    def outcome(self, worker, op, args):
+        """`ok`, the kind of the error, or its exit code."""
+        try:
+            reply = worker.call(op, args)
+            return reply[2] if reply[0] == "error" else "ok"
+        except (AssertionError, BrokenPipeError):
+            return worker.wait()
 
     def test_cpu(self):
         worker = self.start("--limit-cpu", 1)
