@@ -62,6 +62,19 @@ class Unread(BlackBoxTest):
         self.assert_one_line(worker.stderr())
         self.assertIn("the host does not read", worker.stderr())
 
+    def test_no_frame_follows_the_bye(self):
+        """§5.5: what is read after it was said is not answered."""
+        worker = self.start(threads=1)
+        id = worker.start("echo", b"x" * MIB)
+        self.until(lambda: self.box.slots().get(id) == "finished")
+        worker.send("stop")
+        for _ in range(20):
+            worker.send_batch([("call", worker.new_id(), op, None) for op in ("ping", "sleep", "no.such.op")])
+            self.until(lambda: unread(worker.process.stdin) == 0)
+        replies = self.read()
+        self.assertEqual(replies[0][:2], ["ok", id])
+        self.assertEqual(replies[-1], ["bye", "stop"])
+
     def test_what_an_op_logs_waits_and_then_is_dropped(self):
         """§5.4: of each line the host hears, or that it was dropped; all of it before the reply."""
         count = 20_000
