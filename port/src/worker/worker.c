@@ -170,11 +170,11 @@ static struct stv_job *create_job(const struct worker *worker, const struct mess
     uint32_t slot = black_box_take((uint32_t)call->id);
     if (slot == BLACK_BOX_NONE) {
         refusal->kind = KIND_OVERLOADED;
-        refusal->message = "too many replies wait to be read: read them first";
+        refusal->message = "the black box has no slot left: read the replies that wait, or give it more room";
         refusal->extra[0].key = "what";
         refusal->extra[0].text = "jobs";
         refusal->extra[1].key = "limit";
-        refusal->extra[1].number = SPARE_SLOTS;
+        refusal->extra[1].number = black_box_room();
         return NULL;
     }
     struct stv_job *job = job_create(call, op, buffer, refusal->batched, worker->max_frame);
