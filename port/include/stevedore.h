@@ -80,16 +80,16 @@ enum stv_flag {
 struct stv_op {
     const char *name; /* a-z 0-9 _ and dots, starts with a letter, at most 255 bytes; unique in a worker */
     enum stv_status (*run)(struct stv_job *job);
-    const char *doc; /* what it does and takes, in a sentence or a few */
-    unsigned flags;  /* of enum stv_flag */
+    const char *doc; /* what it does and takes, in a sentence or a few: UTF-8, or NULL */
+    unsigned flags;  /* of enum stv_flag, and no other */
 };
 
 /* A plugin, as the one symbol `stevedore_plugin` that a shared object exports. Use STV_PLUGIN. */
 struct stv_plugin {
     uint32_t abi_version;
-    uint32_t op_size; /* sizeof(struct stv_op), a second guard against a mismatch */
-    const char *name;
-    const char *version;
+    uint32_t op_size;    /* sizeof(struct stv_op), a second guard against a mismatch */
+    const char *name;    /* UTF-8 */
+    const char *version; /* UTF-8 */
     const struct stv_op *ops;
     size_t op_count;
     /* Called once, before any job, on the main thread. NULL: nothing to do. Returns NULL, or why the plugin

@@ -36,6 +36,9 @@ class Refused(WorkerTest):
             ("undefined_symbol", "stv_not_offered_by_any_worker"),
             ("duplicate_op", "echo"),
             ("bad_op_name", "Bad Name"),
+            ("bad_doc", "bad.doc"),
+            ("bad_flags", "0x80000000"),
+            ("bad_version", "version"),
             ("init_refuses", "the flux capacitor is not charged"),
         ]:
             with self.subTest(plugin=name):
