@@ -28,7 +28,8 @@ ENVIRONMENT = SIGNALS_KILL | {"ASAN_OPTIONS": SIGNALS_KILL["ASAN_OPTIONS"] + ":d
 BASIC = {"trace_parent", "read_parent", "mount", "bpf", "io_uring", "unshare", "call_in_32_bit", "call_in_x32"}
 BY_STRICT = {"inet_socket", "unix_socket", "pair_of_sockets", "fork", "posix_spawn", "system", "execve", "signal_parent",
              "signal_group", "signal_parent_thread", "own_by_parent", "limit_parent", "setuid", "outlive_parent",
-             "type_on_terminal"}
+             "type_on_terminal", "renice_parent", "renice_group", "renice_user", "pin_parent", "schedule_parent",
+             "set_parents_param", "set_parents_attr", "set_parents_io"}
 FILES = {"open_passwd", "list_root", "create_file"}
 
 
@@ -122,7 +123,8 @@ class Users(ConfineTest):
                     self.assertEqual(outcome[name], "EPERM", (op, name))
                 for name in FILES:
                     self.assertEqual(outcome[name], "EACCES", (op, name))
-                self.assertEqual(outcome["signal_self"], "allowed")
+                for name in ("signal_self", "renice_self", "pin_self"):
+                    self.assertEqual(outcome[name], "allowed", (op, name))
             self.assert_error(worker.call("hostile.open", {"path": HOSTILE}), "failed", code="eacces")
             self.assert_error(worker.call("hostile.open", {"path": "/lib"}), "failed", code="eacces")
             self.assert_ordinary_ops_run(worker)
