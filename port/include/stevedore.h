@@ -80,16 +80,16 @@ enum stv_flag {
 struct stv_op {
     const char *name; /* a-z 0-9 _ and dots, starts with a letter, at most 255 bytes; unique in a worker */
     enum stv_status (*run)(struct stv_job *job);
-    const char *doc; /* what it does and takes, in a sentence or a few */
-    unsigned flags;  /* of enum stv_flag */
+    const char *doc; /* what it does and takes, in a sentence or a few: UTF-8, or NULL */
+    unsigned flags;  /* of enum stv_flag, and no other */
 };
 
 /* A plugin, as the one symbol `stevedore_plugin` that a shared object exports. Use STV_PLUGIN. */
 struct stv_plugin {
     uint32_t abi_version;
-    uint32_t op_size; /* sizeof(struct stv_op), a second guard against a mismatch */
-    const char *name;
-    const char *version;
+    uint32_t op_size;    /* sizeof(struct stv_op), a second guard against a mismatch */
+    const char *name;    /* UTF-8 */
+    const char *version; /* UTF-8 */
     const struct stv_op *ops;
     size_t op_count;
     /* Called once, before any job, on the main thread. NULL: nothing to do. Returns NULL, or why the plugin
@@ -209,7 +209,8 @@ STV_API enum stv_status stv_reply_term(struct stv_job *job,
                                        const struct stv_term *term); /* a term of this job's */
 
 /* As stv_reply_bytes, but takes `data` (from malloc) instead of copying it; it is freed once sent, or at once
- * on failure. For large results. */
+ * on failure. For large results. NULL with a size is what malloc says when there is no memory: ends as
+ * `no_memory`. */
 STV_API enum stv_status stv_reply_take(struct stv_job *job, void *data, size_t size);
 
 /* Compose a reply: put one value, or a list or map and then exactly its elements (for a map: key, value, key,
@@ -255,7 +256,8 @@ STV_API enum stv_status stv_too_large(struct stv_job *job, uint64_t limit);
  * call it at least every 10 ms. Once true it stays true. */
 STV_API bool stv_should_stop(struct stv_job *job);
 
-/* Waits for so many milliseconds, or until the job should stop, and returns stv_should_stop. */
+/* Waits for so many milliseconds, or until the job should stop, and returns stv_should_stop. INT64_MAX:
+ * waits until then. */
 STV_API bool stv_wait(struct stv_job *job, int64_t milliseconds);
 
 /* Notes how far it got; `total` 0 if unknown. Cheap (two stores): the worker sends it only if the caller
@@ -264,7 +266,8 @@ STV_API void stv_progress(struct stv_job *job, uint64_t done, uint64_t total);
 
 enum stv_level { STV_DEBUG, STV_INFO, STV_WARNING, STV_ERROR };
 
-/* Sends a line to the host's log, with the op and job. At most 8 KiB of it. */
+/* Sends a line to the host's log, with the job's id. At most 8 KiB of it. A level that is none counts as
+ * STV_ERROR. */
 STV_API void stv_log(struct stv_job *job, enum stv_level level, const char *format, ...) STV_PRINTF(3, 4);
 
 /* Scratch memory that dies with the job, aligned for anything, not zeroed; NULL if there is none: return

@@ -13,6 +13,7 @@ struct sink {
     uint8_t *bytes;
     size_t length;
     int gone;
+    int progress;
     size_t released;
 };
 
@@ -23,7 +24,7 @@ static void on_gone(void *context) {
 }
 
 static void on_progress(void *context) {
-    (void)context;
+    ((struct sink *)context)->progress++;
 }
 
 static void on_release(void *owner) {
@@ -220,6 +221,41 @@ static void many_batches_fill_many_buffers(void **state) {
     finish(fixture);
 }
 
+static void nothing_follows_the_last_message(void **state) {
+    (void)state;
+    struct fixture *fixture = make();
+    for (uint32_t i = 0; i < 6; i++) {
+        struct writer *reply = make_reply(&codec_etf, i, i % 2 == 0 ? 100 : 100000);
+        output_send(&fixture->output, reply, i == 4, on_release, reply);
+        if (i == 1) {
+            output_end(&fixture->output);
+        }
+        output_flush(&fixture->output);
+    }
+    read_all(fixture);
+    size_t at = 0;
+    assert_int_equal(id_of(next_frame(&at)), 0);
+    assert_int_equal(id_of(next_frame(&at)), 1);
+    assert_int_equal(at, sink.length);
+    assert_int_equal(sink.released, 6);
+    finish(fixture);
+}
+
+static void it_is_told_of_what_waits_while_nobody_reads(void **state) {
+    (void)state;
+    struct fixture *fixture = make();
+    for (int burst = 1; burst <= 5; burst++) {
+        struct writer *reply = make_reply(&codec_etf, 1, 1 << 20);
+        output_send(&fixture->output, reply, false, on_release, reply);
+        output_flush(&fixture->output);
+        assert_true(fixture->output.waiting);
+        assert_int_equal(sink.progress, burst);
+    }
+    read_all(fixture);
+    assert_true(sink.progress > 5);
+    finish(fixture);
+}
+
 static void a_reader_that_goes_releases_everything(void **state) {
     (void)state;
     struct fixture *fixture = make();
@@ -255,6 +291,8 @@ int main(void) {
         cmocka_unit_test(a_batch_of_one_is_an_ordinary_frame),
         cmocka_unit_test(batches_keep_the_order_and_stay_of_one_codec),
         cmocka_unit_test(many_batches_fill_many_buffers),
+        cmocka_unit_test(nothing_follows_the_last_message),
+        cmocka_unit_test(it_is_told_of_what_waits_while_nobody_reads),
         cmocka_unit_test(a_reader_that_goes_releases_everything),
     };
     return cmocka_run_group_tests(tests, ignore_sigpipe, NULL);

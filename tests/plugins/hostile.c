@@ -4,6 +4,7 @@
  * signals are number 0, mounts and kernel programs are incomplete, so that only the permission is tried. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -128,6 +129,69 @@ static int limit_parent(void) {
     return prlimit(getppid(), RLIMIT_CPU, NULL, &limit);
 }
 
+/* The next ones set what is in effect already, so that nothing changes where it is allowed. */
+
+static int renice(pid_t pid) {
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, (id_t)pid);
+    return errno != 0 ? -1 : setpriority(PRIO_PROCESS, (id_t)pid, nice);
+}
+
+static int renice_parent(void) {
+    return renice(getppid());
+}
+
+static int renice_self(void) {
+    return renice(0);
+}
+
+/* Of a group and a user that are not there: ESRCH where it is allowed to try. */
+
+static int renice_group(void) {
+    return setpriority(PRIO_PGRP, INT_MAX, 0);
+}
+
+static int renice_user(void) {
+    return setpriority(PRIO_USER, INT_MAX, 0);
+}
+
+static int pin(pid_t pid) {
+    cpu_set_t cpus;
+    return sched_getaffinity(pid, sizeof cpus, &cpus) != 0 ? -1 : sched_setaffinity(pid, sizeof cpus, &cpus);
+}
+
+static int pin_parent(void) {
+    return pin(getppid());
+}
+
+static int pin_self(void) {
+    return pin(0);
+}
+
+static int schedule_parent(void) {
+    struct sched_param param;
+    pid_t parent = getppid();
+    return sched_getparam(parent, &param) != 0
+               ? -1
+               : sched_setscheduler(parent, sched_getscheduler(parent), &param);
+}
+
+static int set_parents_param(void) {
+    struct sched_param param;
+    return sched_getparam(getppid(), &param) != 0 ? -1 : sched_setparam(getppid(), &param);
+}
+
+/* With nothing to set: EFAULT where it is allowed to try. */
+static int set_parents_attr(void) {
+    return (int)syscall(SYS_sched_setattr, getppid(), NULL, 0);
+}
+
+static int set_parents_io(void) {
+    int process = 1;
+    long priority = syscall(SYS_ioprio_get, process, getppid());
+    return priority < 0 ? -1 : (int)syscall(SYS_ioprio_set, process, getppid(), priority);
+}
+
 /* Of one that is not traced: ESRCH where it is allowed to try. */
 static int trace_parent(void) {
     return ptrace(PTRACE_PEEKDATA, getppid(), NULL, NULL) == -1 ? -1 : 0;
@@ -206,6 +270,16 @@ static const struct attempt {
     {"signal_self", signal_self},
     {"own_by_parent", own_by_parent},
     {"limit_parent", limit_parent},
+    {"renice_parent", renice_parent},
+    {"renice_group", renice_group},
+    {"renice_user", renice_user},
+    {"renice_self", renice_self},
+    {"pin_parent", pin_parent},
+    {"pin_self", pin_self},
+    {"schedule_parent", schedule_parent},
+    {"set_parents_param", set_parents_param},
+    {"set_parents_attr", set_parents_attr},
+    {"set_parents_io", set_parents_io},
     {"trace_parent", trace_parent},
     {"read_parent", read_parent},
     {"mount", mount_nothing},

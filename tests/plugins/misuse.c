@@ -114,10 +114,28 @@ static enum stv_status run_bad_message(struct stv_job *job) {
     return stv_fail(job, "bytes", "not \xff UTF-8");
 }
 
+/* Logs at levels that are none: no misuse of replying, `ok`. */
+static enum stv_status run_bad_level(struct stv_job *job) {
+    volatile int levels[] = {1000, -1, STV_ERROR + 1};
+    for (int i = 0; i < 3; i++) {
+        stv_log(job, (enum stv_level)levels[i], "a line");
+    }
+    return stv_reply_nil(job);
+}
+
 /* As large as can be asked for: `no_memory`. */
 static enum stv_status run_huge_alloc(struct stv_job *job) {
     volatile size_t size = SIZE_MAX;
     return stv_alloc(job, size) ? stv_reply_bool(job, true) : stv_no_memory(job);
+}
+
+/* What malloc gave, unchecked: `no_memory`. */
+static enum stv_status run_take_null(struct stv_job *job) {
+    return stv_reply_take(job, NULL, 100000);
+}
+
+static enum stv_status run_take_small_null(struct stv_job *job) {
+    return stv_reply_take(job, NULL, 1);
 }
 
 /* More than can be sent: `too_large`. */
@@ -154,6 +172,14 @@ static enum stv_status run_fork_and_exit(struct stv_job *job) {
     return stv_reply_int(job, WEXITSTATUS(status));
 }
 
+/* A map with the arguments in it: no misuse at all, `ok`. */
+static enum stv_status run_map_of_args(struct stv_job *job) {
+    stv_put_map(job, 1);
+    stv_put_text(job, "args");
+    stv_put_term(job, stv_args(job));
+    return STV_OK;
+}
+
 static const struct stv_op ops[] = {
     {"misuse.two_replies", run_two_replies, "", 0},
     {"misuse.two_puts", run_two_puts, "", 0},
@@ -173,11 +199,15 @@ static const struct stv_op ops[] = {
     {"misuse.many_details", run_many_details, "", 0},
     {"misuse.detail_twice", run_detail_twice, "", 0},
     {"misuse.bad_message", run_bad_message, "", 0},
+    {"misuse.bad_level", run_bad_level, "", 0},
     {"misuse.huge_alloc", run_huge_alloc, "", 0},
+    {"misuse.take_null", run_take_null, "", 0},
+    {"misuse.take_small_null", run_take_small_null, "", 0},
     {"misuse.huge_reply", run_huge_reply, "", 0},
     {"misuse.largest_reply", run_largest_reply, "", 0},
     {"misuse.close_standard", run_close_standard, "", 0},
     {"misuse.fork_and_exit", run_fork_and_exit, "", 0},
+    {"misuse.map_of_args", run_map_of_args, "", 0},
 };
 
 STV_PLUGIN("misuse", "1.0.0", ops);

@@ -13,12 +13,22 @@ import unittest
 from collections import namedtuple
 
 from stevedore_client import (
-    EXECUTABLE, FAULT_PLUGIN, PATIENCE, SANITIZED, SIGNALS_KILL, Worker, WorkerTest, messages_in
+    EXECUTABLE,
+    FAULT_PLUGIN,
+    PATIENCE,
+    SANITIZED,
+    SIGNALS_KILL,
+    Etf,
+    Worker,
+    WorkerTest,
+    frame,
+    messages_in,
 )
 
 BUILD = os.path.dirname(os.path.dirname(EXECUTABLE))
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(BUILD, "tests", "plugins"))
 CRASHES = os.path.join(PLUGINS, "crashes.so")
+MANY_OPS = os.path.join(PLUGINS, "many_ops.so")
 NONE = 0xFFFFFFFF
 STATES = {1: "waiting", 2: "running", 3: "finished", 4: "flushed"}
 SIZE = 4 << 20  # of a reply that no pipe holds
@@ -27,6 +37,15 @@ TRIALS = int(os.environ.get("STEVEDORE_TRIALS", "20"))
 
 Crash = namedtuple("Crash", "complete signal code sender thread job address ran op frames")
 Thread = namedtuple("Thread", "tid job op")
+
+
+def replies_in(stdout):
+    """All messages that were written there."""
+    at = 0
+    while at < len(stdout):
+        end = at + 4 + int.from_bytes(stdout[at : at + 4], "big")
+        yield from messages_in(stdout[at + 4 : end])
+        at = end
 
 
 def text(data):
@@ -401,20 +420,44 @@ class File(BlackBoxTest):
         self.assertEqual(self.command().returncode, 64)
         self.assertEqual(self.command("a", "b").returncode, 64)
 
-    def test_without_room_is_a_failed_start_and_no_sigbus_later(self):
-        """In a mount namespace with a file system of one page: what /dev/shm of a container can be like."""
+    def in_small_file_system(self, size, command, stdin=b""):
+        """In a mount namespace, where DIRECTORY is a file system of that size: what /dev/shm of a container can be like."""
         with tempfile.TemporaryDirectory() as directory:
-            def in_small_file_system(command):
-                script = f"mount -t tmpfs -o size=4k none {directory} && {command}"
-                return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-                                      stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            script = f"mount -t tmpfs -o size={size} none {directory} && {{ {command.replace('DIRECTORY', directory)}; }}"
+            command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+            return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, check=False)
 
-            if in_small_file_system("true").returncode != 0:
-                self.skipTest("no file system can be mounted here")
-            box = os.path.join(directory, "box")
-            end = in_small_file_system(f"{EXECUTABLE} --threads 1 --black-box {box}; echo $?; ls {directory}")
-            self.assertEqual(end.stdout, "71\n")
-            self.assertIn("there is no room for the black box", end.stderr)
+    def require_small_file_systems(self):
+        if self.in_small_file_system("4k", "true").returncode != 0:
+            self.skipTest("no file system can be mounted here")
+
+    def test_without_room_is_a_failed_start_and_no_sigbus_later(self):
+        self.require_small_file_systems()
+        start = f"{EXECUTABLE} --threads 1 --black-box DIRECTORY/box"
+        end = self.in_small_file_system("4k", f"{start}; echo $?; ls DIRECTORY")
+        self.assertEqual(end.stdout, b"71\n")
+        self.assertIn(b"there is no room for the black box", end.stderr)
+        end = self.in_small_file_system("400k", f"{start} --plugin {MANY_OPS}")
+        self.assertEqual(end.returncode, 71)
+        self.assertIn(b"there is no room for the black box", end.stderr)
+
+    def test_without_room_for_more_slots_calls_are_overloaded(self):
+        """And never ran (PROTOCOL §7, §12): what the queue would hold has to be noted."""
+        self.require_small_file_systems()
+        count, batch = 60_000, 1000
+        calls = [("call", id, "sleep", {"ms": 3_600_000}) for id in range(count)]
+        frames = [frame(Etf.batch(calls[at : at + batch])) for at in range(0, count, batch)]
+        stdin = b"".join([*frames, frame(Etf.encode(("stop", 0)))])
+        end = self.in_small_file_system("400k", f"{EXECUTABLE} --threads 1 --black-box DIRECTORY/box", stdin)
+        self.assertEqual((end.returncode, end.stderr), (0, b""))
+        replies = list(replies_in(end.stdout))
+        self.assertEqual(replies.pop(), ["bye", "stop"])
+        self.assert_one_terminal_each(replies, range(count))
+        refused = [reply for reply in replies if reply[2] == "overloaded"]
+        self.assertGreater(len(refused), 0)
+        for reply in refused:
+            self.assert_error(reply, "overloaded", what="jobs", limit=count - len(refused))
+            self.assert_never_ran(reply)
 
 
 if __name__ == "__main__":

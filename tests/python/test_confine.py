@@ -16,6 +16,7 @@ from stevedore_client import EXECUTABLE, FAULT_PLUGIN, ROOT, SANITIZED, SIGNALS_
 
 PLUGINS = os.environ.get("STEVEDORE_PLUGINS", os.path.join(ROOT, "build", "tests", "plugins"))
 HOSTILE = os.path.join(PLUGINS, "hostile.so")
+MISUSE = os.path.join(PLUGINS, "misuse.so")
 WRONG_USAGE, NO_RESOURCES = 64, 71  # PROTOCOL §11.1
 NOBODY = 65534
 STRICT = ("--seccomp", "strict", "--landlock-none")
@@ -28,7 +29,8 @@ ENVIRONMENT = SIGNALS_KILL | {"ASAN_OPTIONS": SIGNALS_KILL["ASAN_OPTIONS"] + ":d
 BASIC = {"trace_parent", "read_parent", "mount", "bpf", "io_uring", "unshare", "call_in_32_bit", "call_in_x32"}
 BY_STRICT = {"inet_socket", "unix_socket", "pair_of_sockets", "fork", "posix_spawn", "system", "execve", "signal_parent",
              "signal_group", "signal_parent_thread", "own_by_parent", "limit_parent", "setuid", "outlive_parent",
-             "type_on_terminal"}
+             "type_on_terminal", "renice_parent", "renice_group", "renice_user", "pin_parent", "schedule_parent",
+             "set_parents_param", "set_parents_attr", "set_parents_io"}
 FILES = {"open_passwd", "list_root", "create_file"}
 
 
@@ -113,7 +115,8 @@ class Users(ConfineTest):
                     self.assertEqual(outcome[name], "EPERM", (op, name))
                 for name in FILES:
                     self.assertEqual(outcome[name], "EACCES", (op, name))
-                self.assertEqual(outcome["signal_self"], "allowed")
+                for name in ("signal_self", "renice_self", "pin_self"):
+                    self.assertEqual(outcome[name], "allowed", (op, name))
             self.assert_error(worker.call("hostile.open", {"path": HOSTILE}), "failed", code="eacces")
             self.assert_error(worker.call("hostile.open", {"path": "/lib"}), "failed", code="eacces")
             self.assert_ordinary_ops_run(worker)
@@ -302,6 +305,24 @@ class Limits(ConfineTest):
         _, most = resource.getrlimit(resource.RLIMIT_STACK)
         small_stack = lambda: resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, most))
         self.assert_not_started(NO_RESOURCES, options, "of 32 threads", preexec_fn=small_stack)
+
+    def test_address_space_that_holds_arguments_but_no_copy_of_them(self):
+        """Whatever the limit, a worker that can echo them lives on."""
+        data = "x" * (60 << 20)
+        kinds = set()
+        for limit in range(110, 330, 40):
+            with Worker("--threads", 1, "--plugin", MISUSE, "--limit-address-space", f"{limit}M") as worker:
+                if self.outcome(worker, "echo", data) == "ok":
+                    kinds.add(self.outcome(worker, "misuse.map_of_args", data))
+        self.assertEqual(kinds, {"ok", "no_memory"})
+
+    def outcome(self, worker, op, args):
+        """`ok`, the kind of the error, or its exit code."""
+        try:
+            reply = worker.call(op, args)
+            return reply[2] if reply[0] == "error" else "ok"
+        except (AssertionError, BrokenPipeError):
+            return worker.wait()
 
     def test_cpu(self):
         worker = self.start("--limit-cpu", 1)

@@ -38,6 +38,9 @@ class Refused(WorkerTest):
             ("undefined_symbol", "stv_not_offered_by_any_worker"),
             ("duplicate_op", "echo"),
             ("bad_op_name", "Bad Name"),
+            ("bad_doc", "bad.doc"),
+            ("bad_flags", "0x80000000"),
+            ("bad_version", "version"),
             ("init_refuses", "the flux capacitor is not charged"),
         ]:
             with self.subTest(plugin=name):
@@ -196,6 +199,21 @@ class Misuse(WorkerTest):
             self.assert_error(worker.call("misuse.stopped_unasked"), "failed")
             self.assert_error(worker.call("misuse.unknown_status"), "failed")
             worker.finish()
+
+    def test_memory_that_is_not_there(self):
+        for codec in CODECS.values():
+            with Worker(*self.plugin, codec=codec) as worker:
+                self.assert_error(worker.call("misuse.take_null"), "no_memory")
+                self.assert_error(worker.call("misuse.take_small_null"), "no_memory")
+                worker.finish()
+
+    def test_levels_that_are_none(self):
+        """PROTOCOL §5.4."""
+        with Worker(*self.plugin) as worker:
+            id = worker.start("misuse.bad_level")
+            [reply] = worker.finish()
+            self.assert_ok(reply, None)
+            self.assertEqual(worker.logs, [["log", "error", "a line", id]] * 3)
 
     def test_too_much(self):
         """PROTOCOL §10."""

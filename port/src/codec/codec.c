@@ -2,6 +2,8 @@
 #include "codec.h"
 #include "etf_tags.h"
 
+const char codec_out_of_memory[] = "out of memory";
+
 const struct codec *codec_of(uint8_t first_byte) {
     if (first_byte == ETF_VERSION) {
         return &codec_etf;

@@ -45,8 +45,8 @@ struct codec {
     /* etf_check, msgpack_check. */
     enum check_verdict (*check)(struct check *check, struct slice bytes, size_t *used);
 
-    /* Decodes exactly one checked term into the arena. NULL and *reason set: memory ran out ("out of memory")
-     * or a map has a key twice. */
+    /* Decodes exactly one checked term into the arena. NULL and *reason set: memory ran out
+     * (codec_out_of_memory) or a map has a key twice. */
     const struct stv_term *(*read)(struct arena *arena, struct slice checked, const char **reason);
 
     /* Encoding, for writer.c, which has judged counts and values: each appends to the writer's contiguous
@@ -79,5 +79,8 @@ extern const struct codec codec_msgpack;
 
 /* The codec that a frame or batch element starting with this byte is in, or NULL (PROTOCOL §2). */
 const struct codec *codec_of(uint8_t first_byte);
+
+/* What `read` says when memory ran out: this very text. */
+extern const char codec_out_of_memory[];
 
 #endif

@@ -6,6 +6,7 @@
 #include "etf_read.h"
 
 #include "arena.h"
+#include "codec.h"
 #include "etf_tags.h"
 #include "term_keys.h"
 
@@ -34,7 +35,7 @@ static struct stv_term *new_terms(struct reader *reader, size_t count) {
     struct stv_term *terms = arena_alloc(reader->arena, count * sizeof(*terms));
 
     if (terms == NULL) {
-        fail(reader, "out of memory");
+        fail(reader, codec_out_of_memory);
     }
     return terms;
 }
@@ -111,7 +112,7 @@ static bool read_latin1_atom(struct reader *reader, struct stv_term *term, size_
     }
     converted = arena_alloc(reader->arena, room);
     if (converted == NULL) {
-        return fail(reader, "out of memory");
+        return fail(reader, codec_out_of_memory);
     }
     ei_decode_atom_as((const char *)reader->at, &index, converted, (int)room, ERLANG_UTF8, NULL, NULL);
     reader->at += header + length;
@@ -315,7 +316,7 @@ static bool read_term(struct reader *reader, struct stv_term *term, bool inside_
 }
 
 const struct stv_term *etf_read(struct arena *arena, struct slice checked, const char **reason) {
-    struct reader reader = {.at = checked.bytes, .arena = arena, .reason = "out of memory"};
+    struct reader reader = {.at = checked.bytes, .arena = arena, .reason = codec_out_of_memory};
     struct stv_term *term = arena_alloc(arena, sizeof(*term));
 
     if (term == NULL || !read_term(&reader, term, false)) {

@@ -7,7 +7,7 @@
 struct arena;
 
 /* Decodes exactly one term (without the leading 131), which etf_check went over, into the arena; it borrows
- * from `checked`. NULL and *reason set: memory ran out ("out of memory") or a map has a key twice. */
+ * from `checked`. NULL and *reason set: memory ran out (codec_out_of_memory) or a map has a key twice. */
 const struct stv_term *etf_read(struct arena *arena, struct slice checked, const char **reason);
 
 #endif

@@ -45,7 +45,7 @@ static bool read_unsigned(struct reader *reader, uint64_t value, struct stv_term
     }
     digits = arena_alloc(reader->arena, sizeof(value));
     if (digits == NULL) {
-        return fail(reader, "out of memory");
+        return fail(reader, codec_out_of_memory);
     }
     for (size_t i = 0; i < sizeof(value); i++) {
         digits[i] = (uint8_t)(value >> (8 * i));
@@ -57,7 +57,7 @@ static bool read_unsigned(struct reader *reader, uint64_t value, struct stv_term
 static bool new_items(struct reader *reader, struct stv_term *term, uint32_t count, size_t item_count) {
     term->count = count;
     term->items = arena_alloc(reader->arena, item_count * sizeof(*term->items));
-    return term->items != NULL || fail(reader, "out of memory");
+    return term->items != NULL || fail(reader, codec_out_of_memory);
 }
 
 static bool read_array(struct reader *reader, const msgpack_object_array *array, struct stv_term *term,
@@ -124,7 +124,7 @@ static bool read_object(struct reader *reader, const msgpack_object *object, str
 }
 
 static const struct stv_term *read_checked(struct arena *arena, struct slice checked, const char **reason) {
-    struct reader reader = {.arena = arena, .reason = "out of memory"};
+    struct reader reader = {.arena = arena, .reason = codec_out_of_memory};
     struct stv_term *term = arena_alloc(arena, sizeof(*term));
     msgpack_unpacked unpacked;
     size_t offset = 0;

@@ -312,6 +312,9 @@ void writer_put_owned(struct writer *writer, void *data, size_t size) {
     struct slice bytes = {data, size};
     bool taken = false;
 
+    if (data == NULL && size > 0) {
+        writer_fail(writer, WRITER_NO_MEMORY);
+    }
     if (size < WRITER_SPLICE_MIN) {
         put_copied(writer, bytes, false);
     } else if (begin_binary(writer, size, false)) {

@@ -22,8 +22,10 @@
 #define LINE        64u   /* of the cache */
 #define SLOTS_APART 4096u /* jobs between two uses of a slot: more than a host has unread replies */
 
-/* What is reserved at the start: 300 KiB hold what pools need who leave max_queue at its default. Where there
- * is no room for it (a container's /dev/shm is small), that is a failed start, not a SIGBUS some time later.
+/* What is reserved at the start, 300 KiB, holds what pools need who leave max_queue at its default. Where
+ * there is no room for it (a container's /dev/shm is small), that is a failed start. Further slots are
+ * reserved so many at a time when they are wanted. Nothing is written where nothing is reserved: that would
+ * be a SIGBUS.
  */
 #define OPS_RESERVED   UINT64_C(64)
 #define SLOTS_RESERVED 36864u
@@ -34,6 +36,8 @@ static struct {
     struct black_box_crash *crash;
     char (*names)[BLACK_BOX_OP_NAME];
     atomic_uint_least64_t *slots;
+    int fd;                       /* -1: no file */
+    uint32_t reserved;            /* slots */
     atomic_uint_least32_t joined; /* threads */
     const struct op *ops;
     size_t op_count;
@@ -56,31 +60,50 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-static int make_file(const char *file, const struct black_box_header *header, size_t size) {
-    int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
+/* Room for a part of the file: 0, or why there is none. */
+static int reserve(uint64_t at, uint64_t size) {
+    int error = EINTR;
+    while (error == EINTR) {
+        error = posix_fallocate(box.fd, (off_t)at, (off_t)size);
+    }
+    return error;
+}
+
+static int reserve_slots(const struct black_box_header *header) {
+    size_t upto = least(header->slot_capacity, (size_t)box.reserved + SLOTS_RESERVED);
+    int error = reserve(header->slots_at + box.reserved * sizeof *box.slots,
+                        (upto - box.reserved) * sizeof *box.slots);
+    if (error == 0) {
+        box.reserved = (uint32_t)upto;
+    }
+    return error;
+}
+
+static void make_file(const char *file, const struct black_box_header *header, size_t size) {
+    box.fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (box.fd < 0 || ftruncate(box.fd, (off_t)size) != 0) {
         fatal(EXIT_NO_RESOURCES, "cannot make the black box %s: %s", file, strerror(errno));
     }
-    size_t slots = least(header->slot_capacity, SLOTS_RESERVED) * sizeof *box.slots;
-    int error = posix_fallocate(fd, 0, (off_t)(header->ops_at + OPS_RESERVED * BLACK_BOX_OP_NAME));
-    error = error != 0 ? error : posix_fallocate(fd, (off_t)header->slots_at, (off_t)slots);
+    int error = reserve(0, header->ops_at + OPS_RESERVED * BLACK_BOX_OP_NAME);
+    error = error != 0 ? error : reserve_slots(header);
     if (error != 0) {
         (void)unlink(file);
         fatal(EXIT_NO_RESOURCES, "there is no room for the black box %s (%s): enlarge that file system", file,
               strerror(error));
     }
-    return fd;
 }
 
 static void *map(const char *file, const struct black_box_header *header, size_t size) {
-    int fd = file == NULL ? -1 : make_file(file, header, size);
+    if (file == NULL) {
+        box.fd = -1;
+        box.reserved = header->slot_capacity;
+    } else {
+        make_file(file, header, size);
+    }
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                        file == NULL ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+                        file == NULL ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, box.fd, 0);
     if (memory == MAP_FAILED) {
         fatal(EXIT_NO_RESOURCES, "cannot map the black box: %s", strerror(errno));
-    }
-    if (fd >= 0) {
-        (void)close(fd);
     }
     return memory;
 }
@@ -117,9 +140,22 @@ void black_box_open(const char *file, unsigned threads, size_t slots) {
     memcpy(memory, BLACK_BOX_MAGIC, sizeof header.magic); /* from now on it can be read */
 }
 
+/* Of those that are more than were expected. */
+static void reserve_names(void) {
+    int error = 0;
+    if (box.fd >= 0 && box.op_count > OPS_RESERVED) {
+        error = reserve(box.header->ops_at, box.op_count * BLACK_BOX_OP_NAME);
+    }
+    if (error != 0) {
+        fatal(EXIT_NO_RESOURCES, "there is no room for the black box (%s): enlarge its file system",
+              strerror(error));
+    }
+}
+
 void black_box_name_ops(const struct op_table *ops) {
     box.ops = ops->ops;
-    box.op_count = ops->count < BLACK_BOX_MOST_OPS ? ops->count : BLACK_BOX_MOST_OPS;
+    box.op_count = least(ops->count, BLACK_BOX_MOST_OPS);
+    reserve_names();
     for (size_t i = 0; i < box.op_count; i++) {
         memcpy(box.names[i], ops->ops[i].op->name, ops->ops[i].name_length);
     }
@@ -168,7 +204,7 @@ bool black_box_thread_of(uint32_t job, pid_t *tid) {
 
 static uint32_t take_new(void) {
     uint32_t slot = atomic_load_explicit(&box.header->slots_used, memory_order_relaxed);
-    if (slot == box.header->slot_capacity) {
+    if (slot == box.header->slot_capacity || (slot == box.reserved && reserve_slots(box.header) != 0)) {
         return BLACK_BOX_NONE;
     }
     atomic_store_explicit(&box.header->slots_used, slot + 1, memory_order_release);
@@ -204,6 +240,10 @@ uint32_t black_box_take(uint32_t job) {
         black_box_set(slot, job, SLOT_WAITING);
     }
     return slot;
+}
+
+uint32_t black_box_room(void) {
+    return box.reserved;
 }
 
 void black_box_free(uint32_t slot) {

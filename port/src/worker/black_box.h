@@ -103,8 +103,12 @@ bool black_box_thread_of(uint32_t job, pid_t *tid);
 
 /* --- Slots --- */
 
-/* Takes a slot for a job that waits; BLACK_BOX_NONE if there is none left. Loop. */
+/* Takes a slot for a job that waits; BLACK_BOX_NONE if there is none left, or no room for it in the file
+ * system. Loop. */
 uint32_t black_box_take(uint32_t job);
+
+/* How many there are that can be taken, or are. Loop. */
+uint32_t black_box_room(void);
 
 /* Gives back the slot of a job that never ran and of which all is said. Loop. */
 void black_box_free(uint32_t slot);

@@ -108,6 +108,7 @@ static void say_bye(struct worker *worker) {
     writer_init(&bye, worker->codec, worker->max_frame);
     reply_bye(&bye, worker->ending == ENDING_EOF ? "eof" : "stop");
     output_send(&worker->output, &bye, false, NULL, NULL);
+    output_end(&worker->output);
     writer_finish(&bye);
     output_flush(&worker->output);
 }

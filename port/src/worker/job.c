@@ -18,11 +18,18 @@
 #include "job_wait.h"
 
 #define NS_PER_MS 1000000u
-#define COPY_MAX  16384u /* larger arguments stay where they were read */
+#define COPY_MAX  16384u /* larger arguments may stay where they were read */
+
+/* Whether the arguments stay in the frame's buffer, all of which is then kept though the queue counts only
+ * them: so they must be a good part of it. A call that came alone is: its buffer may be a spare one of twice
+ * the size. */
+static bool are_shared(const struct message *call, const struct frame_buffer *frame) {
+    return frame != NULL && call->args.length > COPY_MAX && call->args.length > frame->capacity / 3;
+}
 
 struct stv_job *job_create(const struct message *call, struct op *op, struct frame_buffer *frame,
                            bool batched, size_t max_reply) {
-    bool share = frame != NULL && call->args.length > COPY_MAX;
+    bool share = are_shared(call, frame);
     struct stv_job *job = malloc(sizeof *job + (share ? 0 : call->args.length));
     if (job == NULL) {
         return NULL;
@@ -151,6 +158,10 @@ static void compose_too_large(struct stv_job *job) {
     put_pair_uint(&job->run->reply, "limit", job->max_reply);
 }
 
+static void compose_no_memory(struct stv_job *job) {
+    begin_error(job, KIND_NO_MEMORY, "memory ran out while the result was composed", 0);
+}
+
 static void compose_stopped(struct stv_job *job) {
     if (atomic_load(&job->outlasted)) {
         begin_error(job, KIND_CANCELLED, "its worker had to go before it was done", 1);
@@ -177,7 +188,10 @@ static const char *key_twice(struct stv_job *job) {
         return NULL;
     }
     if (reply->splice_count > 0) {
-        copy = must(malloc(writer_size(reply)));
+        copy = malloc(writer_size(reply));
+        if (copy == NULL) {
+            return codec_out_of_memory;
+        }
         writer_copy(reply, copy);
         result = (struct slice){copy, writer_size(reply)};
     }
@@ -198,13 +212,15 @@ static void check_result(struct stv_job *job) {
     if (reply->error == WRITER_TOO_LARGE) {
         compose_too_large(job);
     } else if (reply->error == WRITER_NO_MEMORY) {
-        begin_error(job, KIND_NO_MEMORY, "memory ran out while the result was composed", 0);
+        compose_no_memory(job);
     } else if (reply->error != WRITER_FINE || reply->depth != 1 || reply->open[0].left != 1) {
         compose_failed(job, "bad_reply",
                        "the op's reply is not one whole term of finite numbers and UTF-8 texts");
     } else {
         const char *wrong = key_twice(job);
-        if (wrong != NULL) {
+        if (wrong == codec_out_of_memory) {
+            compose_no_memory(job);
+        } else if (wrong != NULL) {
             compose_failed(job, "bad_reply", wrong);
         }
     }
@@ -252,7 +268,7 @@ static bool decode_args(struct stv_job *job) {
     job->run->args = job->codec->read(&job->run->arena, job->encoded_args, &reason);
     INJECT("after_decode");
     if (job->run->args == NULL) {
-        begin_error(job, KIND_BAD_REQUEST, reason, 0);
+        begin_error(job, reason == codec_out_of_memory ? KIND_NO_MEMORY : KIND_BAD_REQUEST, reason, 0);
     }
     return job->run->args != NULL;
 }

@@ -316,6 +316,11 @@ void stv_progress(struct stv_job *job, uint64_t done, uint64_t total) {
     atomic_store_explicit(&job->done, done, memory_order_relaxed);
 }
 
+/* An op in C may pass any number. */
+static enum stv_level known_level(enum stv_level level) {
+    return (unsigned)level <= STV_ERROR ? level : STV_ERROR;
+}
+
 void stv_log(struct stv_job *job, enum stv_level level, const char *format, ...) {
     char text[LOG_MAX];
     va_list args;
@@ -324,7 +329,7 @@ void stv_log(struct stv_job *job, enum stv_level level, const char *format, ...)
     va_end(args);
     if (length > 0) {
         size_t size = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
-        log_outbox_put(level, job->id, job->codec, (struct slice){(const uint8_t *)text, size});
+        log_outbox_put(known_level(level), job->id, job->codec, (struct slice){(const uint8_t *)text, size});
     }
 }
 

@@ -4,6 +4,9 @@
 
 #include "fatal.h"
 
+/* libuv adds the time to its clock, and far away the sum begins at 0 again. */
+#define LONGEST_NAP UINT64_C(3600000000000) /* ns: an hour */
+
 static uv_once_t once = UV_ONCE_INIT;
 static uv_mutex_t mutex;
 static uv_cond_t stopped;
@@ -14,11 +17,15 @@ static void init(void) {
     }
 }
 
+static uint64_t nap(uint64_t left) {
+    return left < LONGEST_NAP ? left : LONGEST_NAP;
+}
+
 void job_wait_until(uint64_t until, atomic_bool *stop) {
     uv_once(&once, init);
     uv_mutex_lock(&mutex);
     for (uint64_t now = uv_hrtime(); !atomic_load(stop) && now < until; now = uv_hrtime()) {
-        (void)uv_cond_timedwait(&stopped, &mutex, until - now); /* the loop's condition tells what happened */
+        (void)uv_cond_timedwait(&stopped, &mutex, nap(until - now)); /* the condition tells what happened */
     }
     uv_mutex_unlock(&mutex);
 }

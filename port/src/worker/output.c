@@ -154,8 +154,8 @@ static void add_large(struct output *output, const struct writer *message, void 
 void output_send(struct output *output, const struct writer *message, bool batched,
                  void (*release)(void *owner), void *owner) {
     bool small = writer_size(message) <= COPY_MAX;
-    if (output->discards) {
-        small = true;
+    if (output->discards || output->ended) {
+        small = true; /* of which nothing is kept */
     } else if (small && batched) {
         add_to_batch(output, message);
     } else {
@@ -173,7 +173,7 @@ void output_send(struct output *output, const struct writer *message, bool batch
 
 void output_mark(struct output *output, uint32_t slot) {
     struct chunk *chunk = output->batch != NULL ? output->batch : output->last;
-    if (chunk != NULL) { /* or else it was dropped */
+    if (chunk != NULL && !output->ended) { /* or else it was dropped */
         black_box_add(&chunk->slots, slot);
     }
 }
@@ -291,16 +291,20 @@ static bool write_some(struct output *output) {
 
 void output_flush(struct output *output) {
     close_batch(output);
-    if (output->first == NULL || output->waiting) {
+    if (output->first == NULL) {
         return;
     }
-    while (output->first != NULL && write_some(output)) {
+    while (output->first != NULL && !output->waiting && write_some(output)) {
     }
     output->on_progress(output->context);
 }
 
 bool output_is_done(const struct output *output) {
     return output->discards || (output->first == NULL && output->batch == NULL);
+}
+
+void output_end(struct output *output) {
+    output->ended = true;
 }
 
 void output_discard(struct output *output) {

@@ -17,6 +17,7 @@ struct output {
     bool can_poll; /* a pipe or socket; otherwise a file, written plainly */
     bool waiting;  /* for the host to read */
     bool discards; /* nobody reads any more */
+    bool ended;    /* the last message was sent */
     uv_poll_t poll;
     struct chunk *first;
     struct chunk *last;
@@ -24,7 +25,8 @@ struct output {
     size_t unsent;       /* bytes */
     uint64_t frames;
     uint64_t bytes;
-    /* Called when nobody reads stdout any more (once), and whenever `unsent` has changed by writing. */
+    /* Called when nobody reads stdout any more (once), and at the end of each burst, in which `unsent` has
+     * changed: by writing, or, while the host does not read, by what was sent. */
     void (*on_gone)(void *context);
     void (*on_progress)(void *context);
     void *context;
@@ -47,6 +49,9 @@ void output_flush(struct output *output);
 
 /* Everything was written, or nobody reads. */
 bool output_is_done(const struct output *output);
+
+/* The last message was sent: drops all that would come after it. */
+void output_end(struct output *output);
 
 /* From now on drops everything. */
 void output_discard(struct output *output);

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 
 #include "fatal.h"
+#include "utf8.h"
 
-#define SYMBOL "stevedore_plugin"
+#define SYMBOL      "stevedore_plugin"
+#define KNOWN_FLAGS ((unsigned)(STV_IDEMPOTENT | STV_SHORT))
 
 /* A bare name is a file here, not one of the system's libraries, where dlopen would look for it. */
 static void *open_library(const char *file) {
@@ -42,6 +44,26 @@ static void check(const char *file, const struct stv_plugin *info) {
     }
 }
 
+static bool is_text(const char *text) {
+    return text == NULL || utf8_is_valid((struct slice){(const uint8_t *)text, strlen(text)}, NULL);
+}
+
+/* What `hello` and `ops` tell of it. After op_table_add, which judged the names. */
+static void check_texts_and_flags(const char *file, const struct stv_plugin *info) {
+    if (!is_text(info->name) || !is_text(info->version)) {
+        fatal(EXIT_BAD_PLUGIN, "%s: the plugin's name or version is not UTF-8", file);
+    }
+    for (size_t i = 0; i < info->op_count; i++) {
+        if (!is_text(info->ops[i].doc)) {
+            fatal(EXIT_BAD_PLUGIN, "%s: the doc of its op %s is not UTF-8", file, info->ops[i].name);
+        }
+        if ((info->ops[i].flags & ~KNOWN_FLAGS) != 0) {
+            fatal(EXIT_BAD_PLUGIN, "%s: its op %s has flags that this worker does not know: %#x", file,
+                  info->ops[i].name, info->ops[i].flags & ~KNOWN_FLAGS);
+        }
+    }
+}
+
 static void load(struct plugin *plugin, const char *file, struct op_table *ops) {
     plugin->file = file;
     plugin->info = open_file(file);
@@ -50,6 +72,7 @@ static void load(struct plugin *plugin, const char *file, struct op_table *ops) 
     if (wrong != NULL) {
         fatal(EXIT_BAD_PLUGIN, "%s: %s", file, wrong);
     }
+    check_texts_and_flags(file, plugin->info);
     const char *refusal = plugin->info->init == NULL ? NULL : plugin->info->init();
     if (refusal != NULL) {
         fatal(EXIT_BAD_PLUGIN, "%s: the plugin refuses to start: %s", file, refusal);

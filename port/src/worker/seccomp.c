@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,6 +64,8 @@ struct rule {
 #define NO_IF(call, argument, value)                                                                         \
     { __NR_##call, REFUSED, IF_EQUAL, argument, value }
 #define ONLY_OWN(call) {__NR_##call, ALLOWED, IF_OWN_PID, 0, 0}, NO(call)
+/* The first argument is a process or thread, and 0 the caller. */
+#define ONLY_OWN_OR_0(call) {__NR_##call, ALLOWED, IF_EQUAL, 0, 0}, ONLY_OWN(call)
 
 static const struct rule basic[] = {
     /* Other processes' memory and descriptors. */
@@ -160,9 +163,18 @@ static const struct rule strict[] = {
     NO_IF(fcntl, 1, F_SETOWN),
     NO_IF(fcntl, 1, F_SETOWN_EX),
     NO_IF(fcntl, 1, F_SETSIG),
+    /* Other processes' share of the processors and disks. A thread may still be nice itself. */
+    NO_IF(setpriority, 0, PRIO_PGRP),
+    NO_IF(setpriority, 0, PRIO_USER),
+    {__NR_setpriority, ALLOWED, IF_EQUAL, 1, 0},
+    NO(setpriority),
+    ONLY_OWN_OR_0(sched_setaffinity),
+    ONLY_OWN_OR_0(sched_setscheduler),
+    ONLY_OWN_OR_0(sched_setparam),
+    ONLY_OWN_OR_0(sched_setattr),
+    NO(ioprio_set),
     /* Other processes' limits; keys typed on the host's terminal; outliving the host. */
-    {__NR_prlimit64, ALLOWED, IF_EQUAL, 0, 0},
-    ONLY_OWN(prlimit64),
+    ONLY_OWN_OR_0(prlimit64),
     NO_IF(ioctl, 1, TIOCSTI),
     NO_IF(ioctl, 1, TIOCLINUX),
     NO_IF(prctl, 0, PR_SET_PDEATHSIG),

@@ -21,7 +21,7 @@
 #define SPARE_SLOTS      65536u /* of the black box, for jobs whose replies wait to be written */
 #define SHORT_ARGS_MAX   4096u  /* a short op with more than that to decode is not short */
 #define SHORT_RUN_MAX_US 5000u
-#define LOG_PAUSE_UNSENT ((size_t)1 << 20)   /* printed lines wait */
+#define LOG_PAUSE_UNSENT ((size_t)1 << 20)   /* log lines wait */
 #define PAUSE_UNSENT     ((size_t)64 << 20)  /* jobs wait (PROTOCOL §10) */
 #define GIVE_UP_UNSENT   ((size_t)512 << 20) /* and with max_frame more the host is given up */
 
@@ -77,12 +77,15 @@ static void complete(struct worker *worker, struct stv_job *job) {
 }
 
 /* What a job logged goes before its reply: the list is taken first, so all that its jobs logged is in the
- * outbox by now. */
+ * outbox by now. What no reply waits for stays there while the host does not read, for there it is bounded.
+ */
 void worker_collect(struct worker *worker) {
     struct list finished;
     list_init(&finished);
     threads_take_finished(&worker->threads, &finished);
-    say_what_ops_logged(worker);
+    if (!worker->logs_paused || !list_is_empty(&finished)) {
+        say_what_ops_logged(worker);
+    }
     for (struct list *node; (node = list_take(&finished)) != NULL;) {
         complete(worker, list_entry(node, struct stv_job, node));
     }
@@ -169,11 +172,11 @@ static struct stv_job *create_job(const struct worker *worker, const struct mess
     uint32_t slot = black_box_take((uint32_t)call->id);
     if (slot == BLACK_BOX_NONE) {
         refusal->kind = KIND_OVERLOADED;
-        refusal->message = "too many replies wait to be read: read them first";
+        refusal->message = "the black box has no slot left: read the replies that wait, or give it more room";
         refusal->extra[0].key = "what";
         refusal->extra[0].text = "jobs";
         refusal->extra[1].key = "limit";
-        refusal->extra[1].number = SPARE_SLOTS;
+        refusal->extra[1].number = black_box_room();
         return NULL;
     }
     struct stv_job *job = job_create(call, op, buffer, refusal->batched, worker->max_frame);
@@ -295,19 +298,30 @@ static void on_output_gone(void *context) {
     ending_reader_gone(context);
 }
 
-static void on_output_progress(void *context) {
-    struct worker *worker = context;
-    size_t unsent = worker->output.unsent;
-    bool pause = unsent > PAUSE_UNSENT;
-    if (unsent > GIVE_UP_UNSENT + worker->max_frame) {
-        fatal(EXIT_IO, "the host does not read: %zu bytes of replies wait (PROTOCOL §10)", unsent);
-    }
+static void pause_jobs(struct worker *worker, bool pause) {
     if (pause != worker->paused) {
         worker->paused = pause;
         threads_pause(&worker->threads, pause);
     }
-    log_pipe_set_reading(&worker->printed, unsent <= LOG_PAUSE_UNSENT);
-    log_pipe_set_reading(&worker->errors, unsent <= LOG_PAUSE_UNSENT);
+}
+
+static void pause_logs(struct worker *worker, bool pause) {
+    log_pipe_set_reading(&worker->printed, !pause);
+    log_pipe_set_reading(&worker->errors, !pause);
+    if (worker->logs_paused && !pause) {
+        (void)uv_async_send(&worker->threads.wake); /* for what ops have logged meanwhile */
+    }
+    worker->logs_paused = pause;
+}
+
+static void on_output_progress(void *context) {
+    struct worker *worker = context;
+    size_t unsent = worker->output.unsent;
+    if (unsent > GIVE_UP_UNSENT + worker->max_frame) {
+        fatal(EXIT_IO, "the host does not read: %zu bytes of replies wait (PROTOCOL §10)", unsent);
+    }
+    pause_jobs(worker, unsent > PAUSE_UNSENT);
+    pause_logs(worker, unsent > LOG_PAUSE_UNSENT);
     ending_check(worker);
 }
 

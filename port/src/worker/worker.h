@@ -45,7 +45,8 @@ struct worker {
     uint64_t calls;
     uint64_t taken_back;
     uint64_t outcomes[KIND_COUNT + 1]; /* by error kind, and OUTCOME_OK */
-    bool paused;                       /* the host does not read fast enough */
+    bool paused;                       /* the host does not read fast enough: no job starts */
+    bool logs_paused;                  /* and what is logged waits */
     /* ending.c */
     enum ending ending;
     bool said_bye;
