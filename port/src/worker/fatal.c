@@ -11,6 +11,12 @@ void fatal_use_stderr(int fd) {
     stderr_fd = fd;
 }
 
+static void (*teller)(const char *line);
+
+void fatal_use_teller(void (*tell)(const char *line)) {
+    teller = tell;
+}
+
 void fatal(enum exit_code code, const char *format, ...) {
     char line[512];
     va_list args;
@@ -21,6 +27,12 @@ void fatal(enum exit_code code, const char *format, ...) {
         length = (int)sizeof line - 1;
     }
     (void)dprintf(stderr_fd, "stevedore: %.*s\n", length, line);
+    void (*tell)(const char *) = teller;
+    teller = NULL; /* it may itself come to this */
+    if (tell != NULL) {
+        line[length] = '\0';
+        tell(line);
+    }
     _exit(code);
 }
 

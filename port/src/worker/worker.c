@@ -348,8 +348,17 @@ static void warn_of_failed_measures(struct worker *worker) {
     output_flush(&worker->output);
 }
 
+/* Only a worker that is starting has it: later on a frame could be half written. */
+static int starting_output;
+
+static void tell_failed_start(const char *line) {
+    say_failed_start(starting_output, line);
+}
+
 void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
                   struct stdio stdio) {
+    starting_output = stdio.output;
+    fatal_use_teller(tell_failed_start);
     unsigned threads = options->threads > 0 ? options->threads : uv_available_parallelism();
     worker->loop = loop;
     worker->max_frame = options->max_frame;
@@ -365,6 +374,7 @@ void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_opt
     black_box_name_ops(&worker->ops);
     symbols_load(); /* the plugins' */
     confine_loaded(&worker->confinement, &options->confine);
+    fatal_use_teller(NULL);
     threads_start(&worker->threads, loop, threads, options->max_queue, 4 * options->max_frame, on_wake,
                   worker);
     log_outbox_init(&worker->threads.wake);
