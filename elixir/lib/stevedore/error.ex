@@ -81,6 +81,18 @@ defmodule Stevedore.Error do
   @spec kinds() :: [kind, ...]
   def kinds, do: @kinds
 
+  @doc false
+  @spec no_pool(term) :: t
+  def no_pool(pool), do: %__MODULE__{kind: :unavailable, message: no_pool_text(pool), pool: pool}
+
+  @doc false
+  @spec no_pool_text(term) :: String.t()
+  def no_pool_text(pool) when is_atom(pool),
+    do: "there is no pool #{inspect(pool)}: is it started?"
+
+  def no_pool_text(pool),
+    do: "a pool is called by its name, an atom, or by {name, node}, got: #{inspect(pool)}"
+
   @impl true
   def message(%__MODULE__{} = error) do
     "#{error.kind}: #{error.message}#{where(error)}#{advice(error)}"

@@ -151,6 +151,12 @@ defmodule Stevedore.DoctorTest do
     refute text =~ "ldd"
   end
 
+  test "of wrong arguments" do
+    for {args, text} <- [{["--plugn", "x"], "wrong option --plugn"}, {["x"], "wrong argument x"}] do
+      assert_raise Mix.Error, ~r/#{text}/, fn -> Mix.Tasks.Stevedore.Doctor.run(args) end
+    end
+  end
+
   test "of programs that are none" do
     for {program, text} <- [
           {"/no/such/program", "no worker program at"},
