@@ -96,6 +96,8 @@ defmodule Stevedore do
   """
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
+    options = Options.list!(options, "pool")
+
     %{
       id: Keyword.get(options, :name, __MODULE__),
       start: {__MODULE__, :start_link, [options]},
@@ -106,7 +108,8 @@ defmodule Stevedore do
   @doc """
   Starts a pool. The error, if a worker cannot start, is a `Stevedore.Error` that says what to do.
 
-  Raises `ArgumentError` for a wrong option.
+  Raises `ArgumentError` for a wrong option. As with every `start_link`, a failed start ends the calling process too,
+  unless that traps exits: in IEx, the shell.
   """
   @spec start_link(keyword) :: {:ok, pid} | {:error, Error.t() | term}
   defdelegate start_link(options), to: Pool
@@ -116,11 +119,13 @@ defmodule Stevedore do
 
       {:ok, "pong"} = Stevedore.call(MyApp.Native, "ping", nil)
       {:error, %Stevedore.Error{kind: :timed_out}} = Stevedore.call(MyApp.Native, "sleep", %{ms: 1_000}, timeout: 10)
+
+  For the options see *Options of a call* in the documentation of this module.
   """
   @spec call(pool, op, term, keyword) :: result
   def call(pool, op, args, options \\ [])
   def call(pool, op, args, options) when is_atom(pool), do: Caller.call(pool, op, args, options)
-  def call(pool, op, args, options), do: pool |> async(op, args, options) |> Caller.await()
+  def call(pool, op, args, options), do: pool |> start(op, args, options) |> Caller.await()
 
   @doc "As `call/4`, but returns the value or raises the error."
   @spec call!(pool, op, term, keyword) :: term
@@ -130,25 +135,33 @@ defmodule Stevedore do
   Starts a job without waiting for it.
 
   If the pool has no ready worker, this waits for one, up to `queue_timeout`; whatever goes wrong is the
-  job's result. (On another node it waits until that has said whether the job may come, a round trip.) The job must be awaited (or yielded to until it is done): its result is a message to
-  this process. If this process ends first, the job is cancelled.
+  job's result. (On another node it waits until that has said whether the job may come, a round trip.) The job must be awaited
+  (or yielded to until it is done), once, by this process: its result is a message to it. If this process ends first, the job is cancelled.
+
+  For the options see *Options of a call* in the documentation of this module.
   """
   @spec async(pool, op, term, keyword) :: Job.t()
-  def async(pool, op, args, options \\ [])
-  def async({pool, node}, op, args, options), do: Remote.start(pool, node, op, args, options)
-  def async(pool, op, args, options), do: Caller.start(pool, op, args, options)
+  def async(pool, op, args, options \\ []),
+    do: pool |> start(op, args, options) |> Job.to_await()
 
-  @doc "Waits for a job's result. Its own limits bound the wait."
+  defp start({pool, node}, op, args, options), do: Remote.start(pool, node, op, args, options)
+  defp start(pool, op, args, options), do: Caller.start(pool, op, args, options)
+
+  @doc """
+  Waits for a job's result. Its own limits bound the wait.
+
+  A job has one result, and is awaited once: for one whose result `await/1` or `yield/2` has returned, both raise `ArgumentError`.
+  """
   @spec await(Job.t()) :: result
-  def await(%Job{} = job), do: Caller.await(job)
+  def await(%Job{} = job), do: Job.once(job, &Caller.await/1)
 
   @doc "As `await/1`, but returns the value or raises the error."
   @spec await!(Job.t()) :: term
   def await!(job), do: job |> await() |> bang!()
 
-  @doc "As `await/1`, but with `nil` if there is no result after `timeout` ms; it can then be asked again."
+  @doc "As `await/1`, but with `nil` if there is no result after `timeout` ms; only then can it be asked again."
   @spec yield(Job.t(), timeout) :: result | nil
-  def yield(%Job{} = job, timeout \\ 5_000), do: Caller.yield(job, timeout)
+  def yield(%Job{} = job, timeout \\ 5_000), do: Job.once(job, &Caller.yield(&1, timeout))
 
   @doc """
   Asks for a job's end. Any process may, on any node.
@@ -161,7 +174,7 @@ defmodule Stevedore do
       {:error, %Stevedore.Error{kind: :cancelled}} = Stevedore.await(job)
   """
   @spec cancel(Job.t()) :: :ok
-  defdelegate cancel(job), to: Caller
+  def cancel(%Job{} = job), do: Caller.cancel(job)
 
   @doc """
   A stream of the results of one job per element, whose arguments `fun` makes.
@@ -182,7 +195,7 @@ defmodule Stevedore do
   @spec async_stream(pool, Enumerable.t(), op, (term -> term), keyword) :: Enumerable.t()
   def async_stream(pool, enumerable, op, fun, options \\ []) when is_function(fun, 1) do
     {own, call_options} = Options.stream!(options)
-    start = &async(pool, op, fun.(&1), call_options)
+    start = &start(pool, op, fun.(&1), call_options)
     JobStream.new(enumerable, own.max_concurrency || concurrency(pool), own.ordered, start)
   end
 
@@ -239,14 +252,7 @@ defmodule Stevedore do
   def stats({pool, node}), do: Remote.run(node, :stats, [pool])
 
   def stats(pool) do
-    with :error <- Stats.gather(pool) do
-      {:error,
-       %Error{
-         kind: :unavailable,
-         message: "there is no pool #{inspect(pool)}: is it started?",
-         pool: pool
-       }}
-    end
+    with :error <- Stats.gather(pool), do: {:error, Error.no_pool(pool)}
   end
 
   @doc """
@@ -285,7 +291,9 @@ defmodule Stevedore do
   @doc "Changes the number of workers. Returns at once: new ones boot, and those that are too many drain."
   @spec resize(pool, pos_integer) :: :ok
   def resize({pool, node}, workers), do: Remote.run!(node, :resize, [pool, workers])
-  def resize(pool, workers) when workers in 1..1024, do: Manager.resize(pool, workers)
+
+  def resize(pool, workers) when workers in 1..1024,
+    do: pool |> Manager.resize(workers) |> done!()
 
   @doc """
   Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
@@ -295,15 +303,23 @@ defmodule Stevedore do
   @spec drain(pool, timeout: timeout) :: :ok
   def drain(pool, options \\ [])
   def drain({pool, node}, options), do: Remote.run!(node, :drain, [pool, options])
-  def drain(pool, options), do: Manager.drain(pool, Options.drain!(options))
+  def drain(pool, options), do: pool |> Manager.drain(Options.drain!(options)) |> done!()
 
   @doc """
-  Lifts the quarantine of a job by its fingerprint (`stats/1` lists them), or of all.
+  Lifts the quarantine of a job, or of all. A job is named by its fingerprint, 16 bytes, as `stats/1` lists it under `quarantined`;
+  the name of its op is not enough.
   """
   @spec release(pool, fingerprint :: binary | :all) :: :ok
   def release(pool, which \\ :all)
   def release({pool, node}, which), do: Remote.run!(node, :release, [pool, which])
-  def release(pool, which), do: Dispatcher.release(pool, which)
+
+  def release(pool, which) when which == :all or (is_binary(which) and byte_size(which) == 16),
+    do: pool |> Dispatcher.release(which) |> done!()
+
+  def release(_pool, which) do
+    raise ArgumentError,
+          "what is released is :all or a fingerprint of stats/1, got: #{inspect(which)}"
+  end
 
   @doc "The ops of the pool's workers: maps with `name`, `doc`, `flags` and `plugin` (PROTOCOL §6)."
   @spec ops(pool) :: {:ok, [map]} | {:error, Error.t()}
@@ -327,7 +343,7 @@ defmodule Stevedore do
         %{name: pool, workers: Enum.flat_map(workers, &info(pool, &1, loads))}
 
       :error ->
-        raise ArgumentError, "there is no pool #{inspect(pool)}: is it started?"
+        raise ArgumentError, Error.no_pool_text(pool)
     end
   end
 
@@ -346,6 +362,10 @@ defmodule Stevedore do
         ]
     end
   end
+
+  # What has no error to return.
+  defp done!({:error, %Error{message: message}}), do: raise(ArgumentError, message)
+  defp done!(:ok), do: :ok
 
   defp bang!({:ok, value}), do: value
   defp bang!({:error, error}), do: raise(error)

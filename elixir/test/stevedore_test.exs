@@ -71,6 +71,26 @@ defmodule StevedoreTest do
                Stevedore.call(No.Such.Pool, "ping", nil)
 
       assert Exception.message(error) =~ "is it started?"
+      assert_raise ArgumentError, fn -> Stevedore.call(No.Such.Pool, "ping", nil, 5_000) end
+
+      for pool <- [self(), "NotYet"] do
+        assert {:error, %Error{kind: :unavailable, message: message}} =
+                 Stevedore.call(pool, "ping", nil)
+
+        assert message =~ "by its name, an atom"
+      end
+    end
+
+    test "options that are none raise, and say what may be meant" do
+      pool = start_pool!()
+
+      assert_raise ArgumentError, ~r/got: 5000: did you mean timeout: 5000\?/, fn ->
+        Stevedore.call(pool, "echo", 1, 5_000)
+      end
+
+      assert_raise ArgumentError, ~r/:timout .*did you mean :timeout\?/, fn ->
+        Stevedore.call(pool, "echo", 1, timout: 5)
+      end
     end
   end
 
@@ -119,6 +139,21 @@ defmodule StevedoreTest do
       assert Stevedore.yield(job, 1) == nil
       :ok = Stevedore.cancel(job)
       assert {:error, %Error{kind: :cancelled}} = Stevedore.yield(job, :infinity)
+    end
+
+    test "a job has one result: who waits for another is told at once" do
+      pool = start_pool!()
+
+      for job <- [Stevedore.async(pool, "echo", 1), Stevedore.async(No.Such.Pool, "echo", 1)],
+          first <- [Stevedore.await(job)] do
+        assert {_ok_or_error, _} = first
+        assert_raise ArgumentError, ~r/has been awaited/, fn -> Stevedore.await(job) end
+        assert_raise ArgumentError, ~r/has been awaited/, fn -> Stevedore.yield(job, 0) end
+      end
+
+      job = Stevedore.async(pool, "echo", 1)
+      assert Stevedore.yield(job) == {:ok, 1}
+      assert_raise ArgumentError, ~r/has been awaited/, fn -> Stevedore.await(job) end
     end
 
     test "any process can cancel, only the owner can await" do
@@ -233,7 +268,22 @@ defmodule StevedoreTest do
       assert %{threads: 3, in_flight: 0, version: _} = first
       assert first.os_pid != second.os_pid
       assert alive?(first.os_pid) and alive?(second.os_pid)
-      assert_raise ArgumentError, ~r/no pool/, fn -> Stevedore.info(No.Such.Pool) end
+    end
+
+    test "that are not there: an error from what has one, else ArgumentError" do
+      for pool <- [No.Such.Pool, "pool"] do
+        assert {:error, %Error{kind: :unavailable}} = Stevedore.restart(pool)
+        assert {:error, %Error{kind: :unavailable}} = Stevedore.stats(pool)
+        assert {:error, %Error{kind: :unavailable}} = Stevedore.ops(pool)
+
+        for fun <- [
+              &Stevedore.info/1,
+              &Stevedore.drain/1,
+              &Stevedore.release/1,
+              &Stevedore.resize(&1, 2)
+            ],
+            do: assert_raise(ArgumentError, ~r/no pool|by its name/, fn -> fun.(pool) end)
+      end
     end
 
     test "tell their ops and counters" do

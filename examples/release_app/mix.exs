@@ -18,6 +18,6 @@ defmodule ReleaseApp.MixProject do
     [mod: {ReleaseApp.Application, []}, extra_applications: [:logger]]
   end
 
-  # In an application of your own: {:stevedore, "~> 0.1"}.
+  # In an application of your own: {:stevedore, path: "…/stevedore/elixir"}.
   defp deps, do: [{:stevedore, path: System.get_env("STEVEDORE_PATH", "../../elixir")}]
 end

@@ -22,7 +22,9 @@ static enum stv_status open_file(struct source *source) {
         return stv_fail_errno(source->job, errno, source->path);
     }
     if (!S_ISREG(status.st_mode)) {
-        return stv_bad_arg(source->job, "path", "the path of a regular file");
+        return stv_bad_arg(source->job, "path",
+                           S_ISDIR(status.st_mode) ? "the path of a regular file, not of a directory"
+                                                   : "the path of a regular file");
     }
     source->mode = status.st_mode & 0777;
     source->size = (uint64_t)status.st_size;

@@ -313,6 +313,12 @@ class WorkerTest(unittest.TestCase):
         answered = sorted(message[1] for message in messages if message[0] in TERMINAL)
         self.assertEqual(answered, sorted(ids))
 
+    def assert_says_why(self, worker, told=True):
+        """PROTOCOL §5.4: a worker that cannot start says why on stderr and, unless it is a wrong command line, as a message."""
+        self.assert_one_line(worker.stderr())
+        line = worker.stderr().removeprefix("stevedore: ").rstrip("\n")
+        self.assertEqual(worker.rest(), [["log", "error", line]] if told else [])
+
     def assert_one_line(self, text):
         """PROTOCOL §8: one line on stderr."""
         self.assertTrue(text.endswith("\n"), text)

@@ -434,7 +434,7 @@ class File(BlackBoxTest):
     def test_without_room_is_a_failed_start_and_no_sigbus_later(self):
         self.require_small_file_systems()
         start = f"{EXECUTABLE} --threads 1 --black-box DIRECTORY/box"
-        end = self.in_small_file_system("4k", f"{start}; echo $?; ls DIRECTORY")
+        end = self.in_small_file_system("4k", f"{start} >/dev/null; echo $?; ls DIRECTORY")
         self.assertEqual(end.stdout, b"71\n")
         self.assertIn(b"there is no room for the black box", end.stderr)
         end = self.in_small_file_system("400k", f"{start} --plugin {MANY_OPS}")

@@ -238,6 +238,18 @@ class Digest(OpTest):
         args = {"algorithm": "sha256", "path": self.endless_file()}
         self.assert_error(self.worker.call("digest", args, timeout=20), "timed_out", limit_ms=20)
 
+    def test_says_what_it_got(self):
+        for op, args, got in [
+            ("sleep", {"ms": -1}, "got -1"),
+            ("sleep", {"ms": "1"}, "got a binary"),
+            ("sleep", {}, "got nothing"),
+            ("sleep", [1], "but the arguments are a list, not a map"),
+            ("sleep", None, "but the arguments are nil, not a map"),
+            ("digest", {"path": self.directory}, "not of a directory"),
+        ]:
+            with self.subTest(op=op, args=args):
+                self.assertIn(got, self.worker.call(op, args)[3]["message"])
+
     def test_refuses_what_is_no_regular_file(self):
         os.mkfifo(self.path("fifo"))
         for path in (self.path("fifo"), "/dev/zero", self.directory):

@@ -25,8 +25,7 @@ class Refused(WorkerTest):
         options = [option for file in files for option in ("--plugin", file)]
         with Worker(*options) as worker:
             self.assertEqual(worker.wait(), BAD_PLUGIN, worker.stderr())
-            self.assertEqual(worker.rest(), [])
-            self.assert_one_line(worker.stderr())
+            self.assert_says_why(worker)
             for word in (files[-1], *words):
                 self.assertIn(word, worker.stderr())
 

@@ -98,12 +98,11 @@ defmodule Stevedore.Caller do
           op: op,
           owner: self(),
           started_at: now(),
-          context: Context.of(Map.new(options))
+          context: Context.of(Map.new(Options.validate_call!(options)))
         }
 
         Telemetry.job_start(job)
-        message = "there is no pool #{inspect(pool)}: is it started?"
-        {:settled, settle(job, {:unavailable, message, %{}})}
+        {:settled, settle(job, {:unavailable, Error.no_pool_text(pool), %{}})}
     end
   end
 

@@ -72,7 +72,9 @@ defmodule Stevedore.Confinement do
   end
 
   defp check!(nil, key, value) do
-    raise ArgumentError, "unknown confine option #{inspect(key)} (value: #{inspect(value)})"
+    raise ArgumentError,
+          "unknown confine option #{inspect(key)} (value: #{inspect(value)})" <>
+            Stevedore.Options.others(key, Enum.map(@schema, &elem(&1, 0)))
   end
 
   defp check!({key, type, _doc}, key, value) do

@@ -13,6 +13,7 @@ defmodule Stevedore.Dispatcher do
   alias Stevedore.{
     Dispatch,
     Error,
+    Pool,
     Quarantine,
     Roster,
     Search,
@@ -104,8 +105,8 @@ defmodule Stevedore.Dispatcher do
   def stats(pool), do: GenServer.call(name(pool), :stats)
 
   @doc "Lifts the quarantine of one job, or of all."
-  @spec release(atom, binary | :all) :: :ok
-  def release(pool, which), do: GenServer.call(name(pool), {:release, which})
+  @spec release(atom, binary | :all) :: :ok | {:error, Error.t()}
+  def release(pool, which), do: Pool.ask(pool, &name/1, {:release, which})
 
   defp tell(nil, _message), do: :ok
 

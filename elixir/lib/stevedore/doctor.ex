@@ -109,9 +109,13 @@ defmodule Stevedore.Doctor do
   defp plugin({path, {:ok, ops}}),
     do: {:ok, "plugin", "#{path} loads, with #{Enum.join(ops, ", ")}", nil}
 
+  defp plugin({path, :no_file}) do
+    {:problem, "plugin", "#{path}: there is no such file", "build it, or check the path"}
+  end
+
   defp plugin({path, {:error, text}}) do
     {:problem, "plugin", "#{path}: #{text}",
-     "what the program says is above; `ldd #{path}` names libraries that are missing, and it must be built against " <>
+     "`ldd #{path}` names libraries that are missing, and it must be built against " <>
        "this release's stevedore.h"}
   end
 

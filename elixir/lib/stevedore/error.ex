@@ -81,9 +81,21 @@ defmodule Stevedore.Error do
   @spec kinds() :: [kind, ...]
   def kinds, do: @kinds
 
+  @doc false
+  @spec no_pool(term) :: t
+  def no_pool(pool), do: %__MODULE__{kind: :unavailable, message: no_pool_text(pool), pool: pool}
+
+  @doc false
+  @spec no_pool_text(term) :: String.t()
+  def no_pool_text(pool) when is_atom(pool),
+    do: "there is no pool #{inspect(pool)}: is it started?"
+
+  def no_pool_text(pool),
+    do: "a pool is called by its name, an atom, or by {name, node}, got: #{inspect(pool)}"
+
   @impl true
   def message(%__MODULE__{} = error) do
-    "#{error.kind}: #{error.message}#{where(error)}#{advice(error.kind)}"
+    "#{error.kind}: #{error.message}#{where(error)}#{advice(error)}"
   end
 
   defp where(%{op: nil, pool: nil}), do: "."
@@ -91,11 +103,21 @@ defmodule Stevedore.Error do
   defp where(%{op: nil, pool: pool}), do: " (pool #{inspect(pool)})."
   defp where(%{op: op, pool: pool}), do: " (op #{op}, pool #{inspect(pool)})."
 
-  defp advice(:unknown_op), do: " Stevedore.ops/1 lists the ops of a pool."
-  defp advice(:queue_timeout), do: " It never ran: try later, or allow a longer :queue_timeout."
-  defp advice(:timed_out), do: " Allow a longer :timeout if it may need it."
-  defp advice(:lost), do: " Whether it ran is unknown: run it again only if that does no harm."
-  defp advice(:overloaded), do: " It never ran: try later, or raise :max_queue or :workers."
-  defp advice(:unavailable), do: " It never ran: it is safe to try again."
-  defp advice(_kind), do: ""
+  # About a pool, not a job: nothing could have run.
+  defp advice(%{kind: :unavailable, op: nil}), do: ""
+  defp advice(%{kind: kind}), do: advice_for(kind)
+
+  defp advice_for(:unknown_op), do: " Stevedore.ops/1 lists the ops of a pool."
+
+  defp advice_for(:queue_timeout),
+    do: " It never ran: try later, or allow a longer :queue_timeout."
+
+  defp advice_for(:timed_out), do: " Allow a longer :timeout if it may need it."
+
+  defp advice_for(:lost),
+    do: " Whether it ran is unknown: run it again only if that does no harm."
+
+  defp advice_for(:overloaded), do: " It never ran: try later, or raise :max_queue or :workers."
+  defp advice_for(:unavailable), do: " It never ran: it is safe to try again."
+  defp advice_for(_kind), do: ""
 end

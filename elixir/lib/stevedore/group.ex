@@ -106,8 +106,8 @@ defmodule Stevedore.Group do
   @spec async(group, Stevedore.op(), term, keyword) :: Job.t()
   def async(group, op, args, options \\ []) do
     case group |> new(op, args, options) |> start_next() do
-      {:ok, started, _job} -> started
-      {:error, refusal, job} -> settle(job, refusal)
+      {:ok, started, _job} -> Job.to_await(started)
+      {:error, refusal, job} -> job |> settle(refusal) |> Job.to_await()
     end
   end
 

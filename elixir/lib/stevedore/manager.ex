@@ -20,6 +20,7 @@ defmodule Stevedore.Manager do
     Dispatcher,
     Error,
     Options,
+    Pool,
     Roster,
     Telemetry,
     Ticket,
@@ -90,13 +91,13 @@ defmodule Stevedore.Manager do
   end
 
   @spec restart(atom, keyword) :: :ok | {:error, Error.t()}
-  def restart(pool, options), do: GenServer.call(name(pool), {:restart, options}, :infinity)
+  def restart(pool, options), do: Pool.ask(pool, &name/1, {:restart, options})
 
-  @spec resize(atom, pos_integer) :: :ok
-  def resize(pool, size), do: GenServer.call(name(pool), {:resize, size}, :infinity)
+  @spec resize(atom, pos_integer) :: :ok | {:error, Error.t()}
+  def resize(pool, size), do: Pool.ask(pool, &name/1, {:resize, size})
 
-  @spec drain(atom, timeout :: non_neg_integer) :: :ok
-  def drain(pool, timeout), do: GenServer.call(name(pool), {:drain, timeout}, :infinity)
+  @spec drain(atom, timeout :: non_neg_integer) :: :ok | {:error, Error.t()}
+  def drain(pool, timeout), do: Pool.ask(pool, &name/1, {:drain, timeout})
 
   defp tell(pool, message) do
     case Process.whereis(name(pool)) do

@@ -163,4 +163,17 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
       end
     end
   end
+else
+  defmodule Stevedore.Metrics do
+    @moduledoc """
+    Stevedore's telemetry as metrics. Stevedore was compiled without `:telemetry_metrics` here.
+    """
+
+    @doc "Raises, and says what to add."
+    @spec metrics() :: no_return
+    def metrics do
+      raise "Stevedore was compiled without :telemetry_metrics: add {:telemetry_metrics, \"~> 1.0\"} to your dependencies, " <>
+              "then `mix deps.compile stevedore --force`"
+    end
+  end
 end

@@ -162,4 +162,16 @@ if Code.ensure_loaded?(Oban.Worker) do
       end
     end
   end
+else
+  defmodule Stevedore.Oban do
+    @moduledoc """
+    An Oban worker whose work is a native job. Stevedore was compiled without Oban here: `use Stevedore.Oban` says what to add.
+    """
+
+    @doc false
+    defmacro __using__(_options) do
+      raise "Stevedore was compiled without :oban: add {:oban, \"~> 2.19\"} to your dependencies, " <>
+              "then `mix deps.compile stevedore --force`"
+    end
+  end
 end

@@ -105,7 +105,7 @@ defmodule Stevedore.Options do
 
   @doc "The options of a `Stevedore.Group` as a map, defaults filled in."
   @spec group!(keyword) :: map
-  def group!(options) when is_list(options) do
+  def group!(options) do
     options = Map.new(validate!(options, @group, "group"))
 
     Map.new(@group, fn {key, _type, default, _doc} ->
@@ -116,7 +116,7 @@ defmodule Stevedore.Options do
   @doc "The options of a pool as a map, defaults filled in, `directory`, where black boxes begin, and
   `generation`, which each restart counts up."
   @spec pool!(keyword) :: map
-  def pool!(options) when is_list(options) do
+  def pool!(options) do
     options = Map.new(validate!(options, @pool, "pool"))
 
     Enum.reduce(@pool, %{directory: directory(), generation: 0}, fn {key, _type, default, _doc},
@@ -236,10 +236,23 @@ defmodule Stevedore.Options do
   defp describe_default({:pool, key}), do: ", default: the pool's `:#{key}`"
   defp describe_default(default), do: ", default: `#{inspect(default)}`"
 
+  @doc "The options, if they are a list."
+  @spec list!(term, String.t()) :: list
+  def list!(options, _what) when is_list(options), do: options
+
+  def list!(options, what) do
+    raise ArgumentError,
+          "#{what} options must be a keyword list, got: #{inspect(options)}" <>
+            hint(options, what)
+  end
+
+  defp hint(ms, "call") when is_integer(ms) and ms > 0, do: ": did you mean timeout: #{ms}?"
+  defp hint(_other, _what), do: ""
+
   defp validate!(options, schema, what) do
-    Enum.each(options, fn
+    Enum.each(list!(options, what), fn
       {key, value} ->
-        check!(List.keyfind(schema, key, 0), key, value, what)
+        check!(List.keyfind(schema, key, 0), key, value, what, schema)
 
       other ->
         raise ArgumentError, "a #{what} option must be {key, value}, got: #{inspect(other)}"
@@ -248,15 +261,32 @@ defmodule Stevedore.Options do
     options
   end
 
-  defp check!(nil, key, value, what) do
-    raise ArgumentError, "unknown #{what} option #{inspect(key)} (value: #{inspect(value)})"
+  defp check!(nil, key, value, what, schema) do
+    raise ArgumentError,
+          "unknown #{what} option #{inspect(key)} (value: #{inspect(value)})" <>
+            others(key, Enum.map(schema, &elem(&1, 0)))
   end
 
-  defp check!({key, type, _default, _doc}, key, value, what) do
+  defp check!({key, type, _default, _doc}, key, value, what, _schema) do
     unless valid?(type, value) do
       raise ArgumentError,
             "#{what} option #{inspect(key)} must be #{describe(type)}, got: #{inspect(value)}"
     end
+  end
+
+  # How alike two names are for one to be a slip of the other.
+  @alike 0.8
+
+  @doc "What to say of a key that is none of these: the one that may be meant, or all."
+  @spec others(term, [atom]) :: String.t()
+  def others(key, keys) do
+    written = key |> inspect() |> String.trim_leading(":")
+    likeness = &String.jaro_distance(Atom.to_string(&1), written)
+    best = Enum.max_by(keys, likeness)
+
+    if likeness.(best) >= @alike,
+      do: ": did you mean #{inspect(best)}?",
+      else: ": there are #{Enum.map_join(keys, ", ", &inspect/1)}"
   end
 
   defp fetch!(options, key, :required, what) do

@@ -25,6 +25,16 @@ defmodule Stevedore.Pool do
     end
   end
 
+  @doc "Calls the process of a pool that `name` names, which may take its time; an error if there is no such pool."
+  @spec ask(term, (atom -> atom), term) :: term
+  def ask(pool, name, request) when is_atom(pool) do
+    GenServer.call(name.(pool), request, :infinity)
+  catch
+    :exit, {:noproc, _call} -> {:error, Error.no_pool(pool)}
+  end
+
+  def ask(pool, _name, _request), do: {:error, Error.no_pool(pool)}
+
   @impl true
   def init(options) do
     children = [

@@ -60,6 +60,8 @@ defmodule Stevedore.Worker do
     :cgroup,
     :alone,
     :wear,
+    # Why it cannot start, as it says itself.
+    :last_words,
     phase: :booting,
     threads: 1,
     idempotent: MapSet.new(),
@@ -375,6 +377,10 @@ defmodule Stevedore.Worker do
     end
   end
 
+  # Its end, which follows, says it.
+  defp receive_one({:log, :error, text, nil}, _message, %{phase: :booting} = worker),
+    do: {:ok, %{worker | last_words: text}}
+
   defp receive_one({:log, level, text, id}, _message, worker) do
     :ok = Delivery.log(level, text, id, worker)
     {:ok, worker}
@@ -397,7 +403,7 @@ defmodule Stevedore.Worker do
 
   # Before it was ready its end is a failed start: who started it wants to know what to tell.
   defp stop(reason, %{phase: :booting} = worker) do
-    {:stop, {:shutdown, Boot.error(reason, worker.options)}, worker}
+    {:stop, {:shutdown, Boot.error(reason, worker)}, worker}
   end
 
   # Said, settled and counted by ending.ex: no crash report.

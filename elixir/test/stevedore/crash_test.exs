@@ -163,7 +163,21 @@ defmodule Stevedore.CrashTest do
     end
 
     test "with a plugin that cannot be used" do
-      assert start_failure(plugins: ["/no/such/plugin.so"]) =~ ~r/plugin|before it answered hello/
+      message = start_failure(plugins: ["/no/such/plugin.so"])
+      assert message =~ "cannot load the plugin: /no/such/plugin.so"
+      assert message =~ "exit code 69"
+      refute message =~ "never ran"
+    end
+
+    test "for a reason that its details have too" do
+      options = pool_options(plugins: [__ENV__.file])
+      assert {:error, %Error{details: %{"said" => said}}} = Stevedore.start_link(options)
+      assert said =~ "#{__ENV__.file}: "
+    end
+
+    test "with a program that is no worker" do
+      assert start_failure(executable: "/bin/true") =~ "is it a Stevedore worker?"
+      assert start_failure(executable: "/tmp") =~ "is it a Stevedore worker?"
     end
 
     test "as a child, with that error in what its supervisor says" do

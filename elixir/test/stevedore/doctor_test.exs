@@ -143,9 +143,18 @@ defmodule Stevedore.DoctorTest do
   end
 
   test "of a plugin that is none" do
-    {status, text} = task(Mix.Tasks.Stevedore.Doctor, ["--plugin", "/no/such.so"])
+    {status, text} = task(Mix.Tasks.Stevedore.Doctor, ["--plugin", "/etc/passwd"])
     assert status == 1
-    assert text =~ ~r/^BROKEN +plugin +\/no\/such\.so: .*exit code 69/m
+    assert text =~ ~r/^BROKEN +plugin +\/etc\/passwd: .*cannot load the plugin.*exit code 69/m
+    {1, text} = task(Mix.Tasks.Stevedore.Doctor, ["--plugin", "/no/such.so"])
+    assert text =~ ~r/^BROKEN +plugin +\/no\/such\.so: there is no such file/m
+    refute text =~ "ldd"
+  end
+
+  test "of wrong arguments" do
+    for {args, text} <- [{["--plugn", "x"], "wrong option --plugn"}, {["x"], "wrong argument x"}] do
+      assert_raise Mix.Error, ~r/#{text}/, fn -> Mix.Tasks.Stevedore.Doctor.run(args) end
+    end
   end
 
   test "of programs that are none" do

@@ -31,5 +31,10 @@ defmodule Stevedore.ErrorTest do
                "It never ran: try later, or raise :max_queue or :workers."
 
     assert Exception.message(%Error{kind: :failed, message: "m"}) == "failed: m."
+
+    # No job, nothing that could be tried again.
+    error = %Error{kind: :unavailable, message: "a worker could not start", pool: My.Pool}
+    assert Exception.message(error) == "unavailable: a worker could not start (pool My.Pool)."
+    assert Exception.message(%{error | op: "digest"}) =~ "It never ran"
   end
 end

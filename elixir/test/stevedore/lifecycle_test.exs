@@ -163,7 +163,7 @@ defmodule Stevedore.LifecycleTest do
             {[executable: "/no/such/program"], "no worker program at /no/such/program"},
             {[executable: Fixture.path("wrong_protocol")], "speaks version 2"},
             {[executable: Fixture.path("never_answers_hello"), boot_timeout: 50], "within 50 ms"},
-            {[plugins: ["/no/such/plugin.so"]], "plugin"}
+            {[plugins: ["/no/such/plugin.so"]], "cannot load the plugin: /no/such/plugin.so"}
           ] do
         {result, bad} = under_load(pool, fn -> Stevedore.restart(pool, options) end)
         assert {:error, %Error{kind: :unavailable, message: message}} = result
@@ -172,6 +172,9 @@ defmodule Stevedore.LifecycleTest do
         assert bad == []
         assert workers(pool) == before
       end
+
+      {:error, error} = Stevedore.restart(pool, plugins: ["/no/such/plugin.so"])
+      assert error.details["said"] =~ "cannot load the plugin: /no/such/plugin.so"
 
       # The old options are in force.
       assert Stevedore.restart(pool) == :ok

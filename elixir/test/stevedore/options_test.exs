@@ -72,8 +72,24 @@ defmodule Stevedore.OptionsTest do
   end
 
   test "an unknown option is named, and the name is required" do
-    assert_raise ArgumentError, ~r/unknown pool option :wrkers \(value: 2\)/, fn ->
-      Options.pool!(name: Pool, wrkers: 2)
+    for {key, guess} <- [
+          wrkers: "did you mean :workers?",
+          worker: "did you mean :workers?",
+          thread: "did you mean :threads?",
+          colour: "there are :name, :workers, "
+        ] do
+      error = assert_raise ArgumentError, fn -> Options.pool!([{:name, Pool}, {key, 2}]) end
+      assert error.message =~ "unknown pool option #{inspect(key)} (value: 2): #{guess}"
+    end
+
+    assert_raise ArgumentError, ~r/:seccom .*did you mean :seccomp\?/, fn ->
+      Options.pool!(name: Pool, confine: [seccom: :basic])
+    end
+
+    for wrong <- [%{name: Pool}, Pool, "pool"], fun <- [:start_link, :child_spec] do
+      assert_raise ArgumentError, ~r/pool options must be a keyword list/, fn ->
+        apply(Stevedore, fun, [wrong])
+      end
     end
 
     assert_raise ArgumentError, ~r/:name is required/, fn -> Options.pool!([]) end

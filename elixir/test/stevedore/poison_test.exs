@@ -118,6 +118,7 @@ defmodule Stevedore.PoisonTest do
     refused!(pool, @segv)
     {:ok, %{quarantined: [_, _] = quarantined}} = Stevedore.stats(pool)
 
+    assert_raise ArgumentError, ~r/fingerprint/, fn -> Stevedore.release(pool, "fault.crash") end
     :ok = Stevedore.release(pool, hd(quarantined).fingerprint)
     assert {:ok, %{quarantined: [_]}} = Stevedore.stats(pool)
     :ok = Stevedore.release(pool)

@@ -106,6 +106,9 @@ static void on_log(struct exchange *exchange, const struct stv_term *message) {
     struct stv_bytes level = {0}, text = {0};
     stv_term_bytes(stv_item(message, 1), &level);
     stv_term_bytes(stv_item(message, 2), &text);
+    if (stv_count(message) == 3 && stv_term_is(stv_item(message, 1), "error")) {
+        return; /* why it cannot start (PROTOCOL §5.4): it is on stderr already */
+    }
     cli_progress_clear();
     (void)fprintf(stderr, "[%.*s] %.*s\n", (int)level.size, (const char *)level.data, (int)text.size,
                   (const char *)text.data);

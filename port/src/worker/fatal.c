@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static int stderr_fd = STDERR_FILENO;
+static void (*teller)(const char *line);
 
 static struct {
     enum exit_code code;
@@ -52,6 +53,10 @@ void fatal_after(unsigned seconds, enum exit_code code, const char *line) {
     (void)alarm(seconds);
 }
 
+void fatal_use_teller(void (*tell)(const char *line)) {
+    teller = tell;
+}
+
 void fatal(enum exit_code code, const char *format, ...) {
     char reason[512];
     char line[sizeof reason + 16];
@@ -62,6 +67,11 @@ void fatal(enum exit_code code, const char *format, ...) {
     int length = snprintf(line, sizeof line, "stevedore: %s\n", reason);
     fatal_after(1, code, "");
     fatal_tell(line, (size_t)length);
+    void (*tell)(const char *) = teller;
+    teller = NULL; /* it may itself come to this */
+    if (tell != NULL) {
+        tell(reason);
+    }
     _exit(code);
 }
 

@@ -10,6 +10,9 @@
 /* Where fatal writes its line: the process's own stderr, before startup moved it. Default: fd 2. */
 void fatal_use_stderr(int fd);
 
+/* Who is told the line too; NULL: nobody else, the default. */
+void fatal_use_teller(void (*tell)(const char *line));
+
 /* Writes one line to stderr, if that takes it, and ends the process with the code, at once: no destructor
  * runs (libuv's joins stuck threads). */
 _Noreturn void fatal(enum exit_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -240,16 +240,29 @@ enum stv_status stv_fail_errno(struct stv_job *job, int error, const char *what)
     return stv_fail(job, code, "%s: %s", what, text == NULL ? "unknown error" : text);
 }
 
-static const char *describe(const struct stv_term *term) {
+/* The type; for a number the value. What is in a text may be a secret, and errors are logged. */
+static const char *describe(const struct stv_term *term, char *room, size_t size) {
     static const char *const names[] = {"an integer",  "a large integer", "a float", "an atom", "a binary",
                                         "a bitstring", "a list",          "a tuple", "a map"};
-    return term == NULL ? "nothing" : names[stv_type(term)];
+    if (term == NULL) {
+        return "nothing";
+    }
+    if (stv_type(term) == STV_INTEGER) {
+        (void)snprintf(room, size, "%lld", (long long)term->integer);
+        return room;
+    }
+    return stv_term_is(term, "nil") ? "nil" : names[stv_type(term)];
 }
 
 enum stv_status stv_bad_arg(struct stv_job *job, const char *name, const char *expected) {
+    const struct stv_term *args = stv_args(job);
+    bool named = stv_type(args) == STV_MAP; /* else no argument has a name */
+    char room[32];
     char message[MESSAGE_MAX];
-    (void)snprintf(message, sizeof message, "argument %s: expected %s, got %s", name, expected,
-                   describe(stv_arg(job, name)));
+    (void)snprintf(message, sizeof message, "argument %s: expected %s, %s %s%s", name, expected,
+                   named ? "got" : "but the arguments are",
+                   describe(named ? stv_arg(job, name) : args, room, sizeof room),
+                   named ? "" : ", not a map");
     job->run->failure.arg = copy_text(job, name);
     job->run->failure.expected = copy_text(job, expected);
     return fail_with(job, KIND_BAD_ARGS, message);

@@ -3,8 +3,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "fatal.h"
+#include "frame.h"
 #include "log_outbox.h"
 #include "native_stack.h"
 #include "utf8.h"
@@ -94,6 +96,20 @@ static void log_line(struct worker *worker, const struct codec *codec, const cha
 
 void say_log(struct worker *worker, const char *level, struct slice text) {
     log_line(worker, worker->codec, level, text, MESSAGE_NO_ID);
+}
+
+void say_failed_start(int fd, const char *line) {
+    struct writer message;
+    uint8_t frame[4096]; /* a line is shorter, whatever is replaced in it */
+    writer_init(&message, &codec_etf, sizeof frame - FRAME_HEADER);
+    reply_log(&message, "error", (struct slice){(const uint8_t *)line, strlen(line)}, MESSAGE_NO_ID);
+    if (writer_is_complete(&message)) {
+        size_t size = writer_size(&message);
+        write_be32(frame, (uint32_t)size);
+        writer_copy(&message, frame + FRAME_HEADER);
+        (void)!write(fd, frame, FRAME_HEADER + size); /* nobody may be there */
+    }
+    writer_finish(&message);
 }
 
 void say_warning(struct worker *worker, const char *format, ...) {

@@ -36,6 +36,9 @@ void say_progress(struct worker *worker, struct stv_job *job);
 void say_stuck(struct worker *worker, const struct stv_job *job, uint64_t ran_us,
                const struct native_frame *stack, size_t depth);
 
+/* Why the worker cannot start, written at once: there is no output yet, and will be none. */
+void say_failed_start(int fd, const char *line);
+
 /* A line that belongs to no job. */
 void say_log(struct worker *worker, const char *level, struct slice text);
 

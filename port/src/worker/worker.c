@@ -383,8 +383,17 @@ static void warn_of_failed_measures(struct worker *worker) {
     output_flush(&worker->output);
 }
 
+/* Only a worker that is starting has it: later on a frame could be half written. */
+static int starting_output;
+
+static void tell_failed_start(const char *line) {
+    say_failed_start(starting_output, line);
+}
+
 void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_options *options,
                   struct stdio stdio) {
+    starting_output = stdio.output;
+    fatal_use_teller(tell_failed_start);
     unsigned threads = options->threads > 0 ? options->threads : uv_available_parallelism();
     struct log_relay printed = {0};
     worker->loop = loop;
@@ -404,6 +413,7 @@ void worker_start(struct worker *worker, uv_loop_t *loop, const struct serve_opt
     confine_loaded(&worker->confinement, &options->confine);
     threads_start(&worker->threads, loop, threads, options->max_queue, 4 * options->max_frame, on_wake,
                   worker);
+    fatal_use_teller(NULL);
     log_outbox_init(&worker->threads.wake);
     deadlines_init(&worker->deadlines, loop, lookout_on_due, worker);
     log_pipe_start(&worker->printed, loop, stdio.printed, "info", on_printed, worker);

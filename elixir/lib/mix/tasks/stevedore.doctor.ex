@@ -33,8 +33,11 @@ defmodule Mix.Tasks.Stevedore.Doctor do
       {options, [], []} ->
         [plugins: Keyword.get_values(options, :plugin), executable: options[:executable]]
 
-      _wrong ->
-        Mix.raise("wrong arguments: see mix help stevedore.doctor")
+      {_options, _rest, [{option, _value} | _]} ->
+        Mix.raise("wrong option #{option}: see mix help stevedore.doctor")
+
+      {_options, [argument | _], []} ->
+        Mix.raise("wrong argument #{argument}: see mix help stevedore.doctor")
     end
   end
 end

@@ -36,6 +36,11 @@ defmodule Mix.Tasks.Stevedore.Top do
   @impl true
   def run(args) do
     {options, name} = parse!(args)
+    interval = Keyword.get(options, :interval, 1_000)
+
+    unless interval in 250..60_000,
+      do: Mix.raise("--interval is ms from 250 to 60000, got: #{interval}")
+
     Mix.Task.run("compile", [])
 
     case Connection.connect(name, options[:cookie]) do
@@ -62,7 +67,7 @@ defmodule Mix.Tasks.Stevedore.Top do
 
   defp loop_options(options) do
     %{
-      interval: options |> Keyword.get(:interval, 1_000) |> max(250) |> min(60_000),
+      interval: Keyword.get(options, :interval, 1_000),
       count: Keyword.get(options, :count, :infinity),
       plain: Keyword.get(options, :plain, false)
     }

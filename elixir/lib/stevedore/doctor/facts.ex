@@ -48,7 +48,8 @@ defmodule Stevedore.Doctor.Facts do
     do: for(plugin <- plugins, do: {plugin, plugin_ops(path, Path.expand(plugin))})
 
   defp plugin_ops(path, plugin) do
-    with {:ok, hello} <- hello(path, ["--plugin", plugin]) do
+    with true <- File.exists?(plugin) || :no_file,
+         {:ok, hello} <- hello(path, ["--plugin", plugin]) do
       case for(
              %{"plugin" => name, "name" => op} <- hello["ops"] || [],
              name in plugin_names(hello),
@@ -68,19 +69,19 @@ defmodule Stevedore.Doctor.Facts do
     settings = [:binary, :exit_status, packet: 4, args: ["--threads", "1" | args]]
     port = Port.open({:spawn_executable, String.to_charlist(path)}, settings)
     Port.command(port, Protocol.requests([Protocol.plain_call(0, "hello", nil)]))
-    answer(port, path)
+    answer(port, path, nil)
   rescue
     error in ErlangError -> {:error, Launch.boot_failure({:not_opened, error.original}, path)}
     _error in ArgumentError -> {:error, Launch.boot_failure({:port_closed, :badarg}, path)}
   end
 
-  defp answer(port, path) do
+  defp answer(port, path, said) do
     receive do
       {^port, {:data, frame}} ->
-        reply(Protocol.messages(frame), port, path)
+        reply(Protocol.messages(frame), port, path, said)
 
       {^port, {:exit_status, status}} ->
-        {:error, Launch.boot_failure({:port_exited, status}, path)}
+        {:error, Launch.boot_failure({:port_exited, status}, path, said)}
     after
       @hello_within ->
         Port.close(port)
@@ -89,14 +90,18 @@ defmodule Stevedore.Doctor.Facts do
   end
 
   # What it logs comes first.
-  defp reply({:ok, messages}, port, path) do
+  defp reply({:ok, messages}, port, path, said) do
     case Enum.find(messages, &match?({:reply, 0}, Protocol.route(&1))) do
-      nil -> answer(port, path)
+      nil -> answer(port, path, Enum.find_value(messages, said, &last_words(Protocol.route(&1))))
       reply -> done(Protocol.decode_reply(reply), port, path)
     end
   end
 
-  defp reply(:malformed, port, path), do: done(:malformed, port, path)
+  defp reply(:malformed, port, path, _said), do: done(:malformed, port, path)
+
+  # Why it cannot start (PROTOCOL §5.4).
+  defp last_words({:log, :error, text, nil}), do: text
+  defp last_words(_other), do: nil
 
   defp done({:ok, hello, _receipt}, port, _path) do
     Port.close(port)

@@ -40,14 +40,17 @@ defmodule Stevedore.Manager.Change do
 
   def begin(change, _pids, current), do: %{change | options: current, before: current}
 
-  @doc "The new worker did not get ready."
-  @spec fail(t, String.t(), map) :: t
-  def fail(%{restart: true, error: nil} = change, text, _current) do
+  @doc "The new worker did not get ready: why, the pool's options, and what else is known of it."
+  @spec fail(t, String.t(), map, details :: map) :: t
+  def fail(change, text, current, details \\ %{})
+
+  def fail(%{restart: true, error: nil} = change, text, _current, details) do
     error = %Error{
       kind: :unavailable,
       message:
         "a worker did not start with the new options, the old ones are in use again: #{text}",
-      pool: change.before.name
+      pool: change.before.name,
+      details: details
     }
 
     %{
@@ -61,7 +64,7 @@ defmodule Stevedore.Manager.Change do
     }
   end
 
-  def fail(change, _text, _current) do
+  def fail(change, _text, _current, _details) do
     %{change | queue: [], old: nil, spare: nil, given_up: true}
   end
 

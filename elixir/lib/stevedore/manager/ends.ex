@@ -34,11 +34,11 @@ defmodule Stevedore.Manager.Ends do
         true -> start_again(manager, member.slot, cause, text)
       end
 
-    Replacing.ended(manager, pid, member, text)
+    Replacing.ended(manager, pid, member, text, Map.get(ending, :details, %{}))
   end
 
-  defp end_without_a_word({:shutdown, %Error{message: message}}, os_pid),
-    do: ending(:boot, message, 0, os_pid)
+  defp end_without_a_word({:shutdown, %Error{message: message, details: details}}, os_pid),
+    do: :boot |> ending(message, 0, os_pid) |> Map.put(:details, details)
 
   # It was to go before it was ready.
   defp end_without_a_word({:shutdown, _why}, os_pid),

@@ -84,14 +84,14 @@ defmodule Stevedore.Manager.Replacing do
   def succeed(manager, _pid), do: manager
 
   @doc "A worker has ended, who may have to do with a change."
-  @spec ended(Manager.t(), pid, Member.t(), String.t()) :: Manager.t()
+  @spec ended(Manager.t(), pid, Member.t(), String.t(), details :: map) :: Manager.t()
   # The old one, as it was told to.
-  def ended(%{change: %Change{old: old} = change} = manager, old, _member, _text) do
+  def ended(%{change: %Change{old: old} = change} = manager, old, _member, _text, _details) do
     continue(%{manager | change: %{change | old: nil}})
   end
 
   # The new one did not get ready: all goes back.
-  def ended(%{change: %Change{spare: spare} = change} = manager, spare, member, text) do
+  def ended(%{change: %Change{spare: spare} = change} = manager, spare, member, text, details) do
     Logger.error("no replacement for a worker of #{inspect(manager.options.name)}: #{text}",
       stevedore_pool: manager.options.name,
       domain: [:stevedore]
@@ -100,8 +100,8 @@ defmodule Stevedore.Manager.Replacing do
     Telemetry.pool_replace_failed(manager.options.name, change.old, change.why, text)
     if change.old, do: Worker.recycle_failed(change.old)
     manager = if member.spare, do: manager, else: Crew.ensure_size(manager)
-    continue(%{manager | change: Change.fail(change, text, manager.options)})
+    continue(%{manager | change: Change.fail(change, text, manager.options, details)})
   end
 
-  def ended(manager, _pid, _member, _text), do: manager
+  def ended(manager, _pid, _member, _text, _details), do: manager
 end

@@ -94,15 +94,16 @@ defmodule Stevedore.Worker.Boot do
   end
 
   @doc "Why it did not get ready: for who started it."
-  @spec error(term, map) :: Error.t()
-  def error(reason, options) do
+  @spec error(term, Worker.t()) :: Error.t()
+  def error(reason, %{options: options, last_words: said}) do
     path = Launch.executable(options)
+    details = %{"reason" => inspect(reason), "executable" => path}
 
     %Error{
       kind: :unavailable,
-      message: "a worker could not start: " <> Launch.boot_failure(reason, path),
+      message: "a worker could not start: " <> Launch.boot_failure(reason, path, said),
       pool: options.name,
-      details: %{"reason" => inspect(reason), "executable" => path}
+      details: if(said, do: Map.put(details, "said", said), else: details)
     }
   end
 end

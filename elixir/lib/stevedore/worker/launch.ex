@@ -52,50 +52,66 @@ defmodule Stevedore.Worker.Launch do
     end
   end
 
-  @doc "Why a worker did not get ready, and what to do about it."
-  @spec boot_failure(term, String.t()) :: String.t()
-  def boot_failure({:not_opened, :enoent}, path) do
+  @doc "Why a worker did not get ready, and what to do about it. `said` is the program's own reason (PROTOCOL §5.4)."
+  @spec boot_failure(term, String.t(), said :: String.t() | nil) :: String.t()
+  def boot_failure(reason, path, said \\ nil)
+
+  def boot_failure({:port_exited, status}, path, said) when is_binary(said) do
+    "#{path} ended before it answered hello: #{said} (#{exit_status(status)})"
+  end
+
+  def boot_failure(reason, path, _said), do: boot_failure_of(reason, path)
+
+  defp boot_failure_of({:not_opened, :enoent}, path) do
     "there is no worker program at #{path}: build it (`mix compile` does, unless STEVEDORE_BUILD=skip), " <>
       "or say where it is with the option :executable"
   end
 
-  def boot_failure({:not_opened, :eacces}, path) do
+  defp boot_failure_of({:not_opened, :eacces}, path) do
     "the worker program #{path} may not be executed: `chmod +x` it, and check that its file system is not " <>
       "mounted noexec"
   end
 
-  def boot_failure({:not_opened, reason}, path)
-      when reason in [:emfile, :enfile, :enomem, :eagain, :system_limit] do
+  defp boot_failure_of({:not_opened, reason}, path)
+       when reason in [:emfile, :enfile, :enomem, :eagain, :system_limit] do
     "the system refused to start #{path} (#{reason}): raise its limits on open files, processes or memory"
   end
 
-  def boot_failure({:port_exited, status}, path) do
+  defp boot_failure_of({:port_exited, status}, path) when status in 64..77 or status > 128 do
     "#{path} ended before it answered hello: #{exit_status(status)}; what it printed is on the VM's stderr"
   end
 
-  def boot_failure({:port_closed, _reason}, path) do
+  defp boot_failure_of({:port_exited, status}, path) do
+    "#{path} ended before it answered hello (#{exit_status(status)}): is it a Stevedore worker? " <>
+      "What it printed is on the VM's stderr"
+  end
+
+  defp boot_failure_of({:port_closed, _reason}, path) do
     "#{path} ended before it answered hello; what it printed is on the VM's stderr"
   end
 
-  def boot_failure({:boot_timeout, ms}, path) do
+  defp boot_failure_of({:boot_timeout, ms}, path) do
     "#{path} did not answer hello within #{ms} ms: is it a Stevedore worker? Raise :boot_timeout if it is just slow"
   end
 
-  def boot_failure({:protocol_version, version}, path) do
+  defp boot_failure_of({:protocol_version, version}, path) do
     "#{path} speaks version #{inspect(version)} of the protocol, this library version " <>
       "#{Stevedore.Protocol.version()} (PROTOCOL §6): use a program and a library of the same release"
   end
 
-  def boot_failure({:malformed, frame}, path) do
+  defp boot_failure_of({:malformed, frame}, path) do
     "#{path} sent something that is no message (PROTOCOL §5), is it a Stevedore worker? It begins #{inspect(frame)}"
   end
 
-  def boot_failure(reason, path), do: "#{path} could not be used: #{inspect(reason)}"
+  defp boot_failure_of(reason, path), do: "#{path} could not be used: #{inspect(reason)}"
 
   @doc "An exit status in words (PROTOCOL §11.1)."
   @spec exit_status(non_neg_integer) :: String.t()
   def exit_status(0), do: "exit code 0, an orderly end"
-  def exit_status(64), do: "exit code 64, wrong command line: check :args"
+
+  def exit_status(64),
+    do: "exit code 64, wrong command line: check :args and the paths of :confine"
+
   def exit_status(65), do: "exit code 65, broken stream"
   def exit_status(69), do: "exit code 69, a plugin cannot be used: check :plugins"
   def exit_status(70), do: "exit code 70, a bug in the worker"

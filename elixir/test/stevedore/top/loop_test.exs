@@ -17,6 +17,14 @@ defmodule Stevedore.Top.LoopTest do
     assert second =~ ~r| jobs/s=\d|
   end
 
+  test "an interval that cannot be" do
+    for interval <- ["5", "60001"] do
+      assert_raise Mix.Error, ~r/--interval is ms from 250 to 60000, got: #{interval}/, fn ->
+        Mix.Tasks.Stevedore.Top.run(["--interval", interval])
+      end
+    end
+  end
+
   test "a node that is not there" do
     assert {:error, text} = Sample.take(:nobody@nowhere)
     assert text =~ "nobody@nowhere"

@@ -52,7 +52,9 @@ defmodule Stevedore.Worker.LaunchTest do
           {{:not_opened, :eacces}, "chmod"},
           {{:not_opened, :emfile}, "limits"},
           {{:port_exited, 69}, "check :plugins"},
-          {{:port_exited, 64}, "check :args"},
+          {{:port_exited, 64}, "check :args and the paths of :confine"},
+          {{:port_exited, 0}, "is it a Stevedore worker"},
+          {{:port_exited, 13}, "is it a Stevedore worker"},
           {{:port_exited, 139}, "SIGSEGV"},
           {{:port_closed, :epipe}, "stderr"},
           {{:boot_timeout, 10}, ":boot_timeout"},
@@ -63,6 +65,9 @@ defmodule Stevedore.Worker.LaunchTest do
       assert text =~ advice
       assert text =~ "/bin/x"
     end
+
+    assert Launch.boot_failure({:port_exited, 69}, "/bin/x", "no such file") =~
+             "no such file (exit code 69"
   end
 
   test "every exit code of PROTOCOL §11.1 has words of its own" do
