@@ -124,6 +124,7 @@ defmodule Stevedore.Manager do
 
     # After a crash of the Manager alone there are workers already.
     manager = Enum.reduce(WorkerSupervisor.workers(options.name), manager, &adopt/2)
+    manager = %{manager | inquest: Inquest.begin(manager.inquest)}
     manager = Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
 
     case await_all(manager) do
@@ -136,10 +137,11 @@ defmodule Stevedore.Manager do
     end
   end
 
-  # Their black boxes are not known any more. Those that do not serve are to go.
+  # Those that do not serve are to go.
   defp adopt(pid, %{options: options} = manager) do
     case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
-      {%{}, [slot | _]} ->
+      {%{os_pid: os_pid}, [slot | _]} ->
+        manager = %{manager | inquest: Inquest.adopt(manager.inquest, pid, os_pid)}
         Crew.watch(pid, Member.new(slot, options, state: :ready), manager)
 
       _not_needed ->

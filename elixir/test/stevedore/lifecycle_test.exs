@@ -366,14 +366,6 @@ defmodule Stevedore.LifecycleTest do
   end
 
   describe "the death of the manager" do
-    defp kill_manager!(pool) do
-      manager = Process.whereis(Module.concat(pool, Manager))
-      monitor = Process.monitor(manager)
-      Process.exit(manager, :kill)
-      assert_receive {:DOWN, ^monitor, :process, ^manager, :killed}
-      eventually(fn -> Process.whereis(Module.concat(pool, Manager)) not in [nil, manager] end)
-    end
-
     test "while a worker is wounded: the pool keeps serving, and comes back to its size" do
       pool = start_fault_pool!(workers: 2, threads: 2)
       supervisor = Process.whereis(pool)

@@ -345,6 +345,31 @@ defmodule Stevedore.SettleTest do
       refute_received _
     end
 
+    test "by then the Manager is another: what may have started is lost" do
+      pool = start_fault_pool!(threads: 1)
+      [{pid, os_pid}] = workers(pool)
+      kill_manager!(pool)
+      [job] = occupy!(pool, 1)
+      forward_events(pool, [[:job, :moved]])
+      Process.exit(pid, :kill)
+      assert {:error, %Error{kind: :lost}} = Stevedore.yield(job, 5_000)
+      eventually(fn -> not alive?(os_pid) end)
+      refute_received _
+    end
+
+    test "and so are very many others: what may have started is lost" do
+      pool = start_fault_pool!(workers: 33, threads: 1)
+      [job] = occupy!(pool, 1)
+      forward_events(pool, [[:job, :moved]])
+      others = for {pid, _os_pid} <- workers(pool), pid != job.worker, do: pid
+      Process.exit(job.worker, :kill)
+      assert_deaths(pool, %{worker_process: 1})
+      for pid <- others, do: Process.exit(pid, :kill)
+      assert_deaths(pool, %{worker_process: 33})
+      assert {:error, %Error{kind: :lost}} = Stevedore.yield(job, 5_000)
+      refute_received _
+    end
+
     test "a job that was to run again there is run again elsewhere" do
       {pool, [job, neighbour], host} = run_again_behind_another!()
       eventually(fn -> System.monotonic_time() > job.started_at + native(500) end)

@@ -98,6 +98,16 @@ defmodule Stevedore.PoolCase do
   def workers(pool),
     do: for(worker <- Stevedore.info(pool).workers, do: {worker.pid, worker.os_pid})
 
+  @doc "Kills the pool's Manager, and waits for the next one."
+  def kill_manager!(pool) do
+    name = Module.concat(pool, Manager)
+    manager = Process.whereis(name)
+    Process.exit(manager, :kill)
+    eventually(fn -> Process.whereis(name) not in [nil, manager] end)
+    # When it answers it has found the workers that are there.
+    :sys.get_state(name)
+  end
+
   def kill!(os_pid, signal \\ "KILL") do
     {_, 0} = System.cmd("kill", ["-#{signal}", "#{os_pid}"])
   end
