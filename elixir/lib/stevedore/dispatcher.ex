@@ -204,6 +204,15 @@ defmodule Stevedore.Dispatcher do
     end
   end
 
+  # The process of its worker keeps no limits: it would be in the way of all other suspects.
+  def handle_info(
+        {:stevedore_overdue, id, _limit} = message,
+        %{alone: {_monitor, pid, %Ticket{id: id}}} = state
+      ) do
+    send(pid, message)
+    {:noreply, state}
+  end
+
   def handle_info(:expire, state) do
     {:noreply, lift(state, Quarantine.expire(state.quarantine, now_ms()), :expired)}
   end

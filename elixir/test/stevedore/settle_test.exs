@@ -211,6 +211,21 @@ defmodule Stevedore.SettleTest do
       refute_received _
     end
 
+    test "a suspect whose worker keeps no limits is not in the way of others for ever" do
+      pool = start_fault_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      limits = [timeout: 700, queue_timeout: 100, kill_after: 100, idempotent: true]
+      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 60_000}, limits)
+      forward_events(pool, [[:worker, :stop]])
+      kill!(os_pid)
+      {pid, os_pid} = isolated(pool)
+      kill!(os_pid, "STOP")
+
+      for job <- jobs, do: assert({:error, %Error{}} = Stevedore.await(job))
+      assert_receive {:event, _, _, %{worker: ^pid, cause: :unresponsive}}, 5_000
+      refute alive?(os_pid)
+    end
+
     test "a suspect may be cancelled while it waits and while it runs" do
       pool = start_fault_pool!(threads: 4)
       [{_pid, os_pid}] = workers(pool)

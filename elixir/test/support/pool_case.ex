@@ -98,6 +98,15 @@ defmodule Stevedore.PoolCase do
   def workers(pool),
     do: for(worker <- Stevedore.info(pool).workers, do: {worker.pid, worker.os_pid})
 
+  @doc "The worker that is ready for one job, and its OS process id."
+  def isolated(pool) do
+    {_monitor, pid, _ticket} =
+      eventually(fn -> :sys.get_state(Module.concat(pool, Dispatcher)).alone end)
+
+    {pid,
+     eventually(fn -> match?(%{phase: :ready}, state = :sys.get_state(pid)) && state.os_pid end)}
+  end
+
   @doc "Kills the pool's Manager, and waits for the next one."
   def kill_manager!(pool) do
     name = Module.concat(pool, Manager)
