@@ -290,7 +290,8 @@ defmodule Stevedore do
   @doc """
   Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
   run may finish within `timeout` ms, are asked to stop then, and all workers end, at the same time. Returns when
-  they have. The pool itself stays: `restart/2` makes it serve again.
+  they have. The pool itself stays: `restart/2` or `resize/2` makes it serve again. So it does before it has drained: then
+  this returns at once, and the workers that were told to end still do.
   """
   @spec drain(pool, timeout: non_neg_integer) :: :ok
   def drain(pool, options \\ [])

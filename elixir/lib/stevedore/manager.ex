@@ -17,7 +17,6 @@ defmodule Stevedore.Manager do
   use GenServer
 
   alias Stevedore.{
-    Dispatcher,
     Error,
     Options,
     Roster,
@@ -27,7 +26,17 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Crew, Ends, Inquest, Member, Obituaries, Replacing}
+  alias Stevedore.Manager.{
+    Change,
+    Circuit,
+    Crew,
+    Draining,
+    Ends,
+    Inquest,
+    Member,
+    Obituaries,
+    Replacing
+  }
 
   @enforce_keys [:options, :size, :inquest, :circuit, :obituaries]
   defstruct [
@@ -195,7 +204,7 @@ defmodule Stevedore.Manager do
     case restart_options(options, manager) do
       {:ok, options} when manager.members == %{} ->
         manager = Crew.use_options(%{manager | size: max(1, manager.size)}, options)
-        {:reply, :ok, manager |> resume() |> Crew.ensure_size()}
+        {:reply, :ok, manager |> Draining.call_off() |> Crew.ensure_size()}
 
       {:ok, options} ->
         {:noreply, Replacing.add(manager, Change.restart(from, options))}
@@ -207,7 +216,7 @@ defmodule Stevedore.Manager do
 
   def handle_call({:resize, size}, _from, manager) do
     Telemetry.pool_resize(manager.options.name, size)
-    manager = Crew.remember(resume(%{manager | size: size}))
+    manager = Crew.remember(Draining.call_off(%{manager | size: size}))
 
     for {pid, member} <- Crew.serving(manager),
         member.slot > size,
@@ -221,28 +230,8 @@ defmodule Stevedore.Manager do
     {:reply, :ok, Crew.ensure_size(%{manager | members: members})}
   end
 
-  def handle_call({:drain, timeout}, from, manager) do
-    pool = manager.options.name
-    Telemetry.pool_drain(pool, timeout)
-
-    Dispatcher.close(
-      pool,
-      {:unavailable, "the pool #{inspect(pool)} is draining, or has drained", %{}}
-    )
-
-    for {pid, _member} <- manager.members, do: Worker.retire(pid, timeout)
-
-    members =
-      Map.new(manager.members, fn {pid, member} -> {pid, Member.leave_if(member, true)} end)
-
-    {:noreply,
-     drained(%{
-       manager
-       | members: members,
-         draining: [from | manager.draining || []],
-         pending: %{}
-     })}
-  end
+  def handle_call({:drain, timeout}, from, manager),
+    do: {:noreply, Draining.begin(manager, [from], timeout)}
 
   @impl true
   def handle_info({:worker_ready, pid, os_pid, black_box}, manager) do
@@ -286,7 +275,7 @@ defmodule Stevedore.Manager do
   def handle_info(_other, manager), do: {:noreply, manager}
 
   defp ended(manager, member, pid, reason),
-    do: manager |> Ends.ended(member, pid, reason) |> drained()
+    do: manager |> Ends.ended(member, pid, reason) |> Draining.done()
 
   # A caller may have noticed a worker's end before this process has.
   @ask_again 5
@@ -332,23 +321,6 @@ defmodule Stevedore.Manager do
     error in ArgumentError ->
       {:error,
        %Error{kind: :bad_args, message: Exception.message(error), pool: manager.options.name}}
-  end
-
-  ## Draining
-
-  defp drained(%{draining: [_ | _] = callers, members: members} = manager) when members == %{} do
-    Telemetry.pool_drained(manager.options.name)
-    Enum.each(callers, &GenServer.reply(&1, :ok))
-    %{manager | draining: []}
-  end
-
-  defp drained(manager), do: manager
-
-  defp resume(%{draining: nil} = manager), do: manager
-
-  defp resume(manager) do
-    Dispatcher.open(manager.options.name)
-    %{manager | draining: nil}
   end
 
   @impl true

@@ -67,6 +67,18 @@ defmodule Stevedore.StoppingTest do
       assert length(workers(pool)) == 1
     end
 
+    test "resize/2 calls it off: who waits for its end has an answer, and other workers serve" do
+      pool = start_pool!(threads: 1)
+      forward_events(pool, [[:worker, :draining]])
+      [job] = occupy!(pool, 1)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 60_000) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      assert Stevedore.resize(pool, 1) == :ok
+      assert Task.await(drain) == :ok
+      assert Stevedore.call(pool, "ping", nil) == {:ok, "pong"}
+      cancel_all([job])
+    end
+
     test "several may ask for it" do
       pool = start_pool!()
       job = start_running!(pool, "sleep", %{ms: 1_500})
