@@ -275,7 +275,10 @@ defmodule Stevedore do
       :ok = Stevedore.restart(MyApp.Native, plugins: ["priv/thumbnail-2.so"])
 
   Returns when all is done. If a new worker does not get ready, the old ones stay, those that were replaced are
-  replaced again with the options of before, and the error says why. On a pool that was drained it starts the workers.
+  replaced again with the options of before, and the error says why. If the pool is drained meanwhile, that is an error, too.
+
+  A pool that drains, or has drained, serves again: all workers are started at once, and if one of them does not get
+  ready, the pool is drained again and the error says why.
   """
   @spec restart(pool, keyword) :: :ok | {:error, Error.t()}
   def restart(pool, options \\ [])

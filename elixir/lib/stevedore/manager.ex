@@ -202,10 +202,6 @@ defmodule Stevedore.Manager do
 
   def handle_call({:restart, options}, from, manager) do
     case restart_options(options, manager) do
-      {:ok, options} when manager.members == %{} ->
-        manager = Crew.use_options(%{manager | size: max(1, manager.size)}, options)
-        {:reply, :ok, manager |> Draining.call_off() |> Crew.ensure_size()}
-
       {:ok, options} ->
         {:noreply, Replacing.add(manager, Change.restart(from, options))}
 
@@ -231,7 +227,7 @@ defmodule Stevedore.Manager do
   end
 
   def handle_call({:drain, timeout}, from, manager),
-    do: {:noreply, Draining.begin(manager, [from], timeout)}
+    do: {:noreply, manager |> Draining.begin([from], timeout) |> Replacing.give_up()}
 
   @impl true
   def handle_info({:worker_ready, pid, os_pid, black_box}, manager) do
