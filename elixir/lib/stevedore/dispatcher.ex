@@ -227,9 +227,10 @@ defmodule Stevedore.Dispatcher do
       ) do
     # It settles its job itself or hands it on, unless it never got so far, or was killed.
     case reason do
-      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message)
-      {:shutdown, _settled} -> :ok
-      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}")
+      {:shutdown, :done} -> :ok
+      {:shutdown, {what, _why}} when what in [:died, :planned] -> :ok
+      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message, state)
+      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}", state)
     end
 
     {:noreply, next_suspect(%{state | alone: nil})}
@@ -335,8 +336,11 @@ defmodule Stevedore.Dispatcher do
     end
   end
 
-  defp settle_tried(ticket, why) do
-    if Whereabouts.holder(ticket.pool, ticket.ref) == self(),
+  # It may have come back, as a job that is held.
+  defp settle_tried(%Ticket{id: id, ref: ref} = ticket, why, state) do
+    here? = Whereabouts.holder(ticket.pool, ref) == self()
+
+    if here? and find(state, id, ref) == nil,
       do: Ticket.settle(ticket, not_tried(why)),
       else: :ok
   end

@@ -256,7 +256,7 @@ defmodule Stevedore.LifecycleTest do
       test "has no worker too many after one #{death} while its replacement starts" do
         pool = start_fault_pool!(workers: 2, threads: 1)
         jobs = occupy!(pool, 2)
-        {gated, open_gate} = gated_program!()
+        {gated, gate} = gated_program!()
         forward_events(pool, [[:pool, :replace], [:worker, :ready]])
         restart = Task.async(fn -> Stevedore.restart(pool, executable: gated) end)
         assert_receive {:event, [:pool, :replace], _, %{worker: old}}
@@ -268,7 +268,7 @@ defmodule Stevedore.LifecycleTest do
         assert {:error, %Error{}} =
                  Stevedore.call(pool, unquote(op), unquote(Macro.escape(args)), options)
 
-        open_gate.()
+        File.touch!(gate)
         cancel_all(elsewhere)
         assert Task.await(restart, 30_000) == :ok
         assert_all_serve(pool, 2)
@@ -278,23 +278,6 @@ defmodule Stevedore.LifecycleTest do
 
         assert_all_serve(pool, 2)
       end
-    end
-
-    # The worker program, but it starts only when its gate is open.
-    defp gated_program! do
-      directory = Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
-      File.mkdir_p!(directory)
-      on_exit(fn -> File.rm_rf!(directory) end)
-      [path, gate] = for name <- ["gated", "open"], do: Path.join(directory, name)
-
-      File.write!(path, """
-      #!/bin/sh
-      until [ -e #{gate} ]; do sleep 0.01; done
-      exec #{program()} "$@"
-      """)
-
-      File.chmod!(path, 0o755)
-      {path, fn -> File.touch!(gate) end}
     end
 
     defp assert_all_serve(pool, count) do

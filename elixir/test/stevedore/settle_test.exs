@@ -226,6 +226,26 @@ defmodule Stevedore.SettleTest do
       refute alive?(os_pid)
     end
 
+    test "a suspect whose worker goes before it is ready is lost, and the next one is tried" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+      pool = start_pool!(executable: program, threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+
+      [first, second] =
+        for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500}, timeout: :infinity)
+
+      File.rm!(gate)
+      kill!(os_pid)
+      Stevedore.Worker.retire(isolated_worker(pool), 0)
+
+      assert {:error, %Error{kind: :lost, details: %{"state" => "running"}}} =
+               Stevedore.yield(first, 5_000)
+
+      File.touch!(gate)
+      assert Stevedore.yield(second, 5_000) == {:ok, nil}
+    end
+
     test "a suspect may be cancelled while it waits and while it runs" do
       pool = start_fault_pool!(threads: 4)
       [{_pid, os_pid}] = workers(pool)
