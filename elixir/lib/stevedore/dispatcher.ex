@@ -32,7 +32,8 @@ defmodule Stevedore.Dispatcher do
     :quarantine,
     :closed,
     :alone,
-    held: [],
+    # Those that came when no worker was ready, with their number in the order in which they came: by id and ref.
+    held: %{},
     suspects: :queue.new()
   ]
 
@@ -133,7 +134,7 @@ defmodule Stevedore.Dispatcher do
         %{fingerprint: fingerprint, op: op, for_ms: max(0, until - now_ms())}
       end
 
-    waiting = length(state.held) + :queue.len(state.suspects)
+    waiting = map_size(state.held) + :queue.len(state.suspects)
     {:reply, %{waiting: waiting, quarantined: quarantined}, state}
   end
 
@@ -160,13 +161,13 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info(:worker_ready, state) do
-    state.held |> Enum.reverse() |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
-    {:noreply, %{state | held: []}}
+    state |> held() |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
+    {:noreply, %{state | held: %{}}}
   end
 
   def handle_info({:close, refusal}, state) do
-    refuse_all(state.held, refusal)
-    {:noreply, %{state | held: [], closed: refusal}}
+    refuse_all(held(state), refusal)
+    {:noreply, %{state | held: %{}, closed: refusal}}
   end
 
   def handle_info(:open, state), do: {:noreply, %{state | closed: nil}}
@@ -241,7 +242,7 @@ defmodule Stevedore.Dispatcher do
   @impl true
   def terminate(_reason, state) do
     refuse_all(
-      state.held,
+      held(state),
       {:unavailable, "the pool #{inspect(state.options.name)} is stopping", %{}}
     )
 
@@ -254,9 +255,10 @@ defmodule Stevedore.Dispatcher do
   ## Held jobs
 
   defp hold(ticket, %{closed: nil} = state) do
-    if length(state.held) < state.options.max_queue do
+    if map_size(state.held) < state.options.max_queue do
       expire_later(ticket)
-      %{state | held: [ticket | state.held]}
+      number = System.unique_integer([:monotonic])
+      put_in(state.held[{ticket.id, ticket.ref}], {number, ticket})
     else
       limit = state.options.max_queue
       message = "#{limit} jobs wait for a worker already: try again later, or raise :max_queue"
@@ -268,6 +270,11 @@ defmodule Stevedore.Dispatcher do
   defp hold(ticket, state) do
     refuse_all([ticket], state.closed)
     state
+  end
+
+  # The first that came first.
+  defp held(state) do
+    for {_number, ticket} <- state.held |> Map.values() |> List.keysort(0), do: ticket
   end
 
   defp expire_later(%Ticket{start_by: :infinity}), do: :ok
@@ -287,18 +294,18 @@ defmodule Stevedore.Dispatcher do
   defp find_later(message), do: Process.send_after(self(), message, @find_after)
 
   defp find(state, id, ref) do
-    Enum.find(
-      state.held ++ :queue.to_list(state.suspects),
-      &match?(%Ticket{id: ^id, ref: ^ref}, &1)
-    )
+    case state.held do
+      %{{^id, ^ref} => {_number, ticket}} -> ticket
+      _not_held -> Enum.find(:queue.to_list(state.suspects), &(&1.id == id and &1.ref == ref))
+    end
   end
 
+  # Of suspects there are never many.
   defp drop(state, ticket) do
-    %{
-      state
-      | held: List.delete(state.held, ticket),
-        suspects: :queue.delete(ticket, state.suspects)
-    }
+    case Map.pop(state.held, {ticket.id, ticket.ref}) do
+      {nil, _held} -> %{state | suspects: :queue.delete(ticket, state.suspects)}
+      {_held, held} -> %{state | held: held}
+    end
   end
 
   # It is in the options as they go to the worker (PROTOCOL §4.1).

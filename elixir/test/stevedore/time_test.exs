@@ -185,6 +185,23 @@ defmodule Stevedore.TimeTest do
       end)
     end
 
+    test "what a waiting job costs does not depend on how many wait" do
+      pool = start_pool!(backoff_min: 60_000, backoff_max: 60_000)
+      forward_events(pool, [[:pool, :restart]])
+      lose_worker(pool)
+      assert cost_of_waiting(pool, 4_000) < 3 * cost_of_waiting(pool, 500)
+    end
+
+    # Reductions in the Dispatcher for each of so many that wait and are cancelled.
+    defp cost_of_waiting(pool, count) do
+      dispatcher = Stevedore.Dispatcher.whereis(pool)
+      {:reductions, before} = Process.info(dispatcher, :reductions)
+      jobs = for _ <- 1..count, do: Stevedore.async(pool, "ping", nil)
+      for result <- cancel_all(jobs), do: assert({:error, %Error{kind: :cancelled}} = result)
+      {:reductions, now} = Process.info(dispatcher, :reductions)
+      (now - before) / count
+    end
+
     test "one that had to wait for a worker can be cancelled when it runs" do
       pool = start_pool!(threads: 1, backoff_min: 300, backoff_max: 300)
       forward_events(pool, [[:pool, :restart]])
