@@ -16,6 +16,7 @@ defmodule Stevedore.Dispatcher do
     Quarantine,
     Roster,
     Search,
+    Tally,
     Telemetry,
     Ticket,
     Whereabouts,
@@ -161,7 +162,9 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info(:worker_ready, state) do
-    state |> held() |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
+    {tickets, orphans} = Enum.split_with(held(state), &wanted?/1)
+    Enum.each(orphans, &drop_orphan/1)
+    tickets |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
     {:noreply, %{state | held: %{}}}
   end
 
@@ -277,6 +280,16 @@ defmodule Stevedore.Dispatcher do
     for {_number, ticket} <- state.held |> Map.values() |> List.keysort(0), do: ticket
   end
 
+  # Their callers are not monitored here: whether somebody waits for it still is looked at when a job would run.
+  defp wanted?(%Ticket{owner: caller}), do: node(caller) != node() or Process.alive?(caller)
+
+  defp drop_orphan(%Ticket{pool: pool} = ticket) do
+    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: pool}
+    :ok = Tally.count_error(Roster.tally(pool), error.kind)
+    Telemetry.job_exception(ticket, error)
+    Ticket.forget(ticket)
+  end
+
   defp expire_later(%Ticket{start_by: :infinity}), do: :ok
 
   defp expire_later(%Ticket{start_by: start_by, id: id, ref: ref}) do
@@ -331,16 +344,26 @@ defmodule Stevedore.Dispatcher do
   defp next_suspect(state), do: state
 
   defp try_alone(ticket, state, now) do
-    if Ticket.expired?(ticket, now) do
-      Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
-      next_suspect(state)
-    else
-      pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
-      monitor = Process.monitor(pid)
-      Worker.boot(pid)
-      Telemetry.job_moved(ticket, :isolated)
-      %{state | alone: {monitor, pid, ticket}}
+    cond do
+      not wanted?(ticket) ->
+        drop_orphan(ticket)
+        next_suspect(state)
+
+      Ticket.expired?(ticket, now) ->
+        Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
+        next_suspect(state)
+
+      true ->
+        start_alone(ticket, state)
     end
+  end
+
+  defp start_alone(ticket, state) do
+    pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
+    monitor = Process.monitor(pid)
+    Worker.boot(pid)
+    Telemetry.job_moved(ticket, :isolated)
+    %{state | alone: {monitor, pid, ticket}}
   end
 
   # It may have come back, as a job that is held.
