@@ -292,7 +292,8 @@ defmodule Stevedore do
 
   @doc """
   Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
-  run may finish within `timeout` ms, are asked to stop then, and all workers end, at the same time. Returns when
+  run may finish within `timeout` ms, are asked to stop then, and all workers end, at the same time. Suspects that were
+  to run again alone are `:lost`, but for the one that runs already. Returns when
   they have. The pool itself stays: `restart/2` or `resize/2` makes it serve again. So it does before it has drained: then
   this returns at once, and the workers that were told to end still do.
   """

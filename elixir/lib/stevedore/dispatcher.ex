@@ -32,6 +32,9 @@ defmodule Stevedore.Dispatcher do
     :options,
     :quarantine,
     :closed,
+    # Who wants to know when none runs alone any more, while the pool drains.
+    :draining,
+    # The suspect that runs alone: {monitor, worker, ticket}.
     :alone,
     # Those that came when no worker was ready, with their number in the order in which they came: by id and ref.
     held: %{},
@@ -93,7 +96,14 @@ defmodule Stevedore.Dispatcher do
   @spec close(atom, Dispatch.refusal()) :: :ok
   def close(pool, refusal), do: tell(whereis(pool), {:close, refusal})
 
-  @doc "Takes back `close/2`: what comes is held."
+  @doc """
+  The same for a pool that drains: suspects are not tried any more, and the one that runs alone may finish within
+  `grace` ms. The calling process is sent `:nobody_alone` when none runs.
+  """
+  @spec drain(atom, Dispatch.refusal(), non_neg_integer) :: :ok
+  def drain(pool, refusal, grace), do: tell(whereis(pool), {:drain, refusal, grace, self()})
+
+  @doc "Takes back `close/2` and `drain/3`: what comes is held, and tried."
   @spec open(atom) :: :ok
   def open(pool), do: tell(whereis(pool), :open)
 
@@ -168,12 +178,16 @@ defmodule Stevedore.Dispatcher do
     {:noreply, %{state | held: %{}}}
   end
 
-  def handle_info({:close, refusal}, state) do
-    refuse_all(held(state), refusal)
-    {:noreply, %{state | held: %{}, closed: refusal}}
+  def handle_info({:close, refusal}, state), do: {:noreply, close_to_all(refusal, state)}
+
+  def handle_info({:drain, refusal, grace, manager}, state) do
+    _ = with {_monitor, pid, _ticket} <- state.alone, do: Worker.retire(pid, grace)
+    {:noreply, next_suspect(%{close_to_all(refusal, state) | draining: manager})}
   end
 
-  def handle_info(:open, state), do: {:noreply, %{state | closed: nil}}
+  def handle_info(:open, state),
+    do: {:noreply, next_suspect(%{state | closed: nil, draining: nil})}
+
   def handle_info({:options, options}, state), do: {:noreply, %{state | options: options}}
 
   def handle_info({:queue_timeout, id, ref}, state) do
@@ -249,9 +263,7 @@ defmodule Stevedore.Dispatcher do
       {:unavailable, "the pool #{inspect(state.options.name)} is stopping", %{}}
     )
 
-    for ticket <- :queue.to_list(state.suspects),
-        do: Ticket.settle(ticket, not_tried("the pool is stopping"))
-
+    _state = settle_suspects("the pool is stopping", state)
     :ok
   end
 
@@ -273,6 +285,11 @@ defmodule Stevedore.Dispatcher do
   defp hold(ticket, state) do
     refuse_all([ticket], state.closed)
     state
+  end
+
+  defp close_to_all(refusal, state) do
+    refuse_all(held(state), refusal)
+    %{state | held: %{}, closed: refusal}
   end
 
   # The first that came first.
@@ -331,6 +348,11 @@ defmodule Stevedore.Dispatcher do
 
   ## Suspects
 
+  defp next_suspect(%{draining: manager, alone: alone} = state) when manager != nil do
+    _ = if alone == nil, do: send(manager, :nobody_alone)
+    settle_suspects("the pool drains", state)
+  end
+
   defp next_suspect(%{alone: nil} = state) do
     case :queue.out(state.suspects) do
       {{:value, ticket}, suspects} ->
@@ -373,6 +395,11 @@ defmodule Stevedore.Dispatcher do
     if here? and find(state, id, ref) == nil,
       do: Ticket.settle(ticket, not_tried(why)),
       else: :ok
+  end
+
+  defp settle_suspects(why, state) do
+    for ticket <- :queue.to_list(state.suspects), do: Ticket.settle(ticket, not_tried(why))
+    %{state | suspects: :queue.new()}
   end
 
   defp not_tried(why) do

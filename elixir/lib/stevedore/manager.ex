@@ -50,7 +50,9 @@ defmodule Stevedore.Manager do
     members: %{},
     change: nil,
     changes: [],
-    draining: nil
+    draining: nil,
+    # While it drains: whether a suspect may still run in a worker of its own.
+    alone: false
   ]
 
   @type t :: %__MODULE__{}
@@ -259,6 +261,9 @@ defmodule Stevedore.Manager do
   def handle_info({:start_worker, slot}, manager) do
     {:noreply, Crew.ensure_size(%{manager | pending: Map.delete(manager.pending, slot)}, slot)}
   end
+
+  def handle_info(:nobody_alone, manager),
+    do: {:noreply, Draining.done(%{manager | alone: false})}
 
   def handle_info({:inquest, from, ticket}, manager) do
     {:noreply, inquire(manager, from, ticket)}

@@ -67,6 +67,38 @@ defmodule Stevedore.StoppingTest do
       assert length(workers(pool)) == 1
     end
 
+    test "a suspect that runs alone may finish, the others are not tried any more" do
+      pool = start_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      [alone, other] = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_000})
+      kill!(os_pid)
+      {pid, os_pid} = isolated(pool)
+      forward_events(pool, [[:worker, :draining]])
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 10_000) end)
+      assert_receive {:event, [:worker, :draining], _, %{worker: ^pid}}
+      assert {:error, %Error{kind: :lost, message: message}} = Stevedore.await(other)
+      assert message =~ "drains"
+      assert Stevedore.await(alone) == {:ok, nil}
+      assert Task.await(drain) == :ok
+      refute alive?(os_pid)
+      refute_received {_ref, _message}
+    end
+
+    test "a suspect that goes on for longer is asked to stop" do
+      pool = start_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 60_000})
+      kill!(os_pid)
+      {_pid, os_pid} = isolated(pool)
+      assert Stevedore.drain(pool, timeout: 50) == :ok
+      refute alive?(os_pid)
+
+      for job <- jobs do
+        assert {:error, %Error{kind: kind}} = Stevedore.yield(job, 0)
+        assert kind in [:cancelled, :lost]
+      end
+    end
+
     test "resize/2 calls it off: who waits for its end has an answer, and other workers serve" do
       pool = start_pool!(threads: 1)
       forward_events(pool, [[:worker, :draining]])

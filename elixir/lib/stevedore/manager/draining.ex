@@ -2,6 +2,7 @@ defmodule Stevedore.Manager.Draining do
   @moduledoc false
   # A pool that serves no more: its workers end, and no other is started until it is told to serve again. Functions on
   # the Manager's state, run in its process. `draining` are the callers that wait for its end: none, when it has drained.
+  # Its end is when no worker is there, not even one of a suspect, which is the Dispatcher's.
 
   alias Stevedore.{Dispatcher, Manager, Telemetry, Worker}
   alias Stevedore.Manager.Member
@@ -10,11 +11,11 @@ defmodule Stevedore.Manager.Draining do
   @spec begin(Manager.t(), [GenServer.from()], non_neg_integer) :: Manager.t()
   def begin(%{options: %{name: pool}} = manager, callers, grace) do
     Telemetry.pool_drain(pool, grace)
-    Dispatcher.close(pool, refusal(pool))
+    :ok = Dispatcher.drain(pool, refusal(pool), grace)
     for {pid, _member} <- manager.members, do: Worker.retire(pid, grace)
     leaving = Map.new(manager.members, fn {pid, one} -> {pid, Member.leave_if(one, true)} end)
     callers = callers ++ (manager.draining || [])
-    done(%{manager | members: leaving, draining: callers, pending: %{}})
+    %{manager | members: leaving, draining: callers, pending: %{}, alone: true}
   end
 
   defp refusal(pool),
@@ -22,7 +23,7 @@ defmodule Stevedore.Manager.Draining do
 
   @doc "Tells those who wait, if all workers are gone."
   @spec done(Manager.t()) :: Manager.t()
-  def done(%{draining: [_ | _], members: members} = manager) when members == %{} do
+  def done(%{draining: [_ | _], members: members, alone: false} = manager) when members == %{} do
     Telemetry.pool_drained(manager.options.name)
     answer(manager)
     %{manager | draining: []}
