@@ -17,6 +17,7 @@ defmodule Stevedore.Manager do
   use GenServer
 
   alias Stevedore.{
+    Dispatcher,
     Error,
     Options,
     Roster,
@@ -34,7 +35,6 @@ defmodule Stevedore.Manager do
     Ends,
     Inquest,
     Member,
-    Obituaries,
     Replacing
   }
 
@@ -122,23 +122,15 @@ defmodule Stevedore.Manager do
 
   @impl true
   def init(options) do
-    {options, size, obituaries} =
-      Roster.recall(options.name) || {options, options.workers, %Obituaries{}}
-
-    manager = %__MODULE__{
-      options: options,
-      size: size,
-      inquest: Inquest.new(),
-      obituaries: obituaries,
-      circuit: Circuit.new(options)
-    }
+    %{options: options} = kept = Crew.recall(options)
+    own = %{inquest: Inquest.new(), circuit: Circuit.new(options)}
+    manager = struct!(__MODULE__, Map.merge(kept, own))
 
     # After a crash of the Manager alone there are workers already.
     manager = Enum.reduce(WorkerSupervisor.workers(options.name), manager, &adopt/2)
     manager = %{manager | inquest: Inquest.begin(manager.inquest)}
-    manager = Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
 
-    case await_all(manager) do
+    case manager |> go_on() |> await_all() do
       {:ok, manager} ->
         Telemetry.pool_start(options.name, options.workers)
         {:ok, manager}
@@ -153,29 +145,42 @@ defmodule Stevedore.Manager do
     case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
       {%{os_pid: os_pid}, [slot | _]} ->
         manager = %{manager | inquest: Inquest.adopt(manager.inquest, pid, os_pid)}
+        # That it has asked to be replaced is forgotten.
+        Worker.recycle_failed(pid)
         Crew.watch(pid, Member.new(slot, options, state: :ready), manager)
 
-      _not_needed ->
+      {_not_needed, slots} ->
         Worker.retire(pid, options.drain_timeout)
-        manager
+        slot = List.first(slots, 1)
+        Crew.watch(pid, Member.new(slot, options, state: :leaving), manager)
     end
   end
 
-  # They boot at the same time, each within its own boot_timeout.
+  # As the one before it would have. The circuit is closed.
+  defp go_on(%{draining: nil} = manager) do
+    :ok = Dispatcher.open(manager.options.name)
+    Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
+  end
+
+  defp go_on(manager), do: Draining.begin(manager, [], manager.options.drain_timeout)
+
+  # They boot at the same time, each within its own boot_timeout. What becomes of others meanwhile can wait.
   defp await_all(manager) do
-    if Enum.any?(manager.members, &match?({_pid, %Member{state: :booting}}, &1)) do
-      receive do
-        {:worker_ready, pid, os_pid, black_box} ->
-          await_all(made_ready(manager, pid, os_pid, black_box))
+    booting = Map.filter(manager.members, &match?({_pid, %Member{state: :booting}}, &1))
+    if booting == %{}, do: {:ok, manager}, else: await_next(manager, booting)
+  end
 
-        {:DOWN, _monitor, :process, _pid, {:shutdown, %Error{} = error}} ->
-          {:error, error}
+  defp await_next(manager, booting) do
+    receive do
+      {:worker_ready, pid, os_pid, black_box} when is_map_key(booting, pid) ->
+        await_all(made_ready(manager, pid, os_pid, black_box))
 
-        {:DOWN, _monitor, :process, _pid, reason} ->
-          {:error, reason}
-      end
-    else
-      {:ok, manager}
+      {:DOWN, _monitor, :process, pid, {:shutdown, %Error{} = error}}
+      when is_map_key(booting, pid) ->
+        {:error, error}
+
+      {:DOWN, _monitor, :process, pid, reason} when is_map_key(booting, pid) ->
+        {:error, reason}
     end
   end
 

@@ -367,6 +367,77 @@ defmodule Stevedore.LifecycleTest do
       assert Process.whereis(pool) == supervisor
     end
 
+    test "a drained pool stays drained" do
+      pool = start_pool!()
+      assert Stevedore.drain(pool) == :ok
+      kill_manager!(pool)
+      assert {:ok, %{draining: true, workers: []}} = Stevedore.stats(pool)
+      assert {:error, %Error{message: message}} = Stevedore.call(pool, "ping", nil)
+      assert message =~ "drain"
+      assert Stevedore.restart(pool) == :ok
+      kill_manager!(pool)
+      assert {:ok, %{draining: false, workers: [_]}} = Stevedore.stats(pool)
+    end
+
+    test "while the pool drains: it has drained when the workers from before are gone, too" do
+      pool = start_pool!(threads: 1)
+      [{_pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:worker, :draining]])
+      job = start_running!(pool, "sleep", %{ms: 1_000})
+      {drain, monitor} = spawn_monitor(fn -> Stevedore.drain(pool) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        kill_manager!(pool)
+        assert_receive {:DOWN, ^monitor, :process, ^drain, {:killed, _call}}
+      end)
+
+      assert Stevedore.drain(pool) == :ok
+      refute alive?(os_pid)
+      assert Stevedore.yield(job, 0) == {:ok, nil}
+    end
+
+    test "while the circuit is open: when it is not any more, calls wait for a worker" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+
+      pool =
+        start_pool!(executable: program, circuit: 2, backoff_min: 60_000, backoff_max: 60_000)
+
+      forward_events(pool, [[:pool, :circuit], [:worker, :ready]])
+
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:worker, :ready], _, _}
+      await_ready(pool, 1)
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:pool, :circuit], _, %{to: :open}}
+      kill_manager!(pool)
+      File.rm!(gate)
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      eventually(fn -> workers(pool) == [] end)
+      job = Stevedore.async(pool, "ping", nil)
+      assert Stevedore.yield(job, 0) == nil
+      File.touch!(gate)
+      assert Stevedore.await(job) == {:ok, "pong"}
+    end
+
+    test "a worker that was to be replaced asks for it again" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+      pool = start_pool!(executable: program, max_age: 200)
+      [{old, _os_pid}] = workers(pool)
+      File.rm!(gate)
+      forward_events(pool, [[:pool, :replace], [:worker, :stop]])
+      assert_receive {:event, [:pool, :replace], _, %{worker: ^old}}, 5_000
+      kill_manager!(pool)
+      assert_receive {:event, [:pool, :replace], _, %{worker: ^old}}, 5_000
+      File.touch!(gate)
+      assert_receive {:event, [:worker, :stop], _, %{worker: ^old, cause: :drained}}, 5_000
+    end
+
     test "the size that was asked for last is kept" do
       pool = start_pool!(workers: 1)
       :ok = Stevedore.resize(pool, 3)

@@ -5,7 +5,7 @@ defmodule Stevedore.Manager.Draining do
   # Its end is when no worker is there, not even one of a suspect, which is the Dispatcher's.
 
   alias Stevedore.{Dispatcher, Manager, Telemetry, Worker}
-  alias Stevedore.Manager.Member
+  alias Stevedore.Manager.{Crew, Member}
 
   @doc "Makes all workers go, within `grace` ms; `callers` are told when they have."
   @spec begin(Manager.t(), [GenServer.from()], non_neg_integer) :: Manager.t()
@@ -15,7 +15,7 @@ defmodule Stevedore.Manager.Draining do
     for {pid, _member} <- manager.members, do: Worker.retire(pid, grace)
     leaving = Map.new(manager.members, fn {pid, one} -> {pid, Member.leave_if(one, true)} end)
     callers = callers ++ (manager.draining || [])
-    %{manager | members: leaving, draining: callers, pending: %{}, alone: true}
+    Crew.remember(%{manager | members: leaving, draining: callers, pending: %{}, alone: true})
   end
 
   defp refusal(pool),
@@ -38,7 +38,7 @@ defmodule Stevedore.Manager.Draining do
   def call_off(manager) do
     Dispatcher.open(manager.options.name)
     answer(manager)
-    %{manager | draining: nil}
+    Crew.remember(%{manager | draining: nil})
   end
 
   defp answer(manager), do: Enum.each(manager.draining, &GenServer.reply(&1, :ok))
