@@ -281,7 +281,10 @@ defmodule Stevedore do
       :ok = Stevedore.restart(MyApp.Native, plugins: ["priv/thumbnail-2.so"])
 
   Returns when all is done. If a new worker does not get ready, the old ones stay, those that were replaced are
-  replaced again with the options of before, and the error says why. On a pool that was drained it starts the workers.
+  replaced again with the options of before, and the error says why. If the pool is drained meanwhile, that is an error, too.
+
+  A pool that drains, or has drained, serves again: all workers are started at once, and if one of them does not get
+  ready, the pool is drained again and the error says why.
   """
   @spec restart(pool, keyword) :: :ok | {:error, Error.t()}
   def restart(pool, options \\ [])
@@ -297,8 +300,10 @@ defmodule Stevedore do
 
   @doc """
   Stops serving: new calls are `:unavailable`, jobs that have not started are given back as `:unavailable`, those that
-  run may finish within `timeout` ms (15000) or, with `:infinity`, within 24 days, are asked to stop then, and all workers end, at the same time. Returns when
-  they have. The pool itself stays: `restart/2` makes it serve again.
+  run may finish within `timeout` ms (15000) or, with `:infinity`, within 24 days, are asked to stop then, and all workers end, at the same time. Suspects that were
+  to run again alone are `:lost`, but for the one that runs already. Returns when
+  they have. The pool itself stays: `restart/2` or `resize/2` makes it serve again. So it does before it has drained: then
+  this returns at once, and the workers that were told to end still do.
   """
   @spec drain(pool, timeout: timeout) :: :ok
   def drain(pool, options \\ [])

@@ -17,6 +17,7 @@ defmodule Stevedore.Dispatcher do
     Quarantine,
     Roster,
     Search,
+    Tally,
     Telemetry,
     Ticket,
     Whereabouts,
@@ -32,8 +33,12 @@ defmodule Stevedore.Dispatcher do
     :options,
     :quarantine,
     :closed,
+    # Who wants to know when none runs alone any more, while the pool drains.
+    :draining,
+    # The suspect that runs alone: {monitor, worker, ticket}.
     :alone,
-    held: [],
+    # Those that came when no worker was ready, with their number in the order in which they came: by id and ref.
+    held: %{},
     suspects: :queue.new()
   ]
 
@@ -92,7 +97,14 @@ defmodule Stevedore.Dispatcher do
   @spec close(atom, Dispatch.refusal()) :: :ok
   def close(pool, refusal), do: tell(whereis(pool), {:close, refusal})
 
-  @doc "Takes back `close/2`: what comes is held."
+  @doc """
+  The same for a pool that drains: suspects are not tried any more, and the one that runs alone may finish within
+  `grace` ms. The calling process is sent `:nobody_alone` when none runs.
+  """
+  @spec drain(atom, Dispatch.refusal(), non_neg_integer) :: :ok
+  def drain(pool, refusal, grace), do: tell(whereis(pool), {:drain, refusal, grace, self()})
+
+  @doc "Takes back `close/2` and `drain/3`: what comes is held, and tried."
   @spec open(atom) :: :ok
   def open(pool), do: tell(whereis(pool), :open)
 
@@ -134,7 +146,7 @@ defmodule Stevedore.Dispatcher do
         %{fingerprint: fingerprint, op: op, for_ms: max(0, until - now_ms())}
       end
 
-    waiting = length(state.held) + :queue.len(state.suspects)
+    waiting = map_size(state.held) + :queue.len(state.suspects)
     {:reply, %{waiting: waiting, quarantined: quarantined}, state}
   end
 
@@ -161,16 +173,22 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info(:worker_ready, state) do
-    state.held |> Enum.reverse() |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
-    {:noreply, %{state | held: []}}
+    {tickets, orphans} = Enum.split_with(held(state), &wanted?/1)
+    Enum.each(orphans, &drop_orphan/1)
+    tickets |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
+    {:noreply, %{state | held: %{}}}
   end
 
-  def handle_info({:close, refusal}, state) do
-    refuse_all(state.held, refusal)
-    {:noreply, %{state | held: [], closed: refusal}}
+  def handle_info({:close, refusal}, state), do: {:noreply, close_to_all(refusal, state)}
+
+  def handle_info({:drain, refusal, grace, manager}, state) do
+    _ = with {_monitor, pid, _ticket} <- state.alone, do: Worker.retire(pid, grace)
+    {:noreply, next_suspect(%{close_to_all(refusal, state) | draining: manager})}
   end
 
-  def handle_info(:open, state), do: {:noreply, %{state | closed: nil}}
+  def handle_info(:open, state),
+    do: {:noreply, next_suspect(%{state | closed: nil, draining: nil})}
+
   def handle_info({:options, options}, state), do: {:noreply, %{state | options: options}}
 
   def handle_info({:queue_timeout, id, ref}, state) do
@@ -221,6 +239,15 @@ defmodule Stevedore.Dispatcher do
     {:noreply, state}
   end
 
+  # The process of its worker keeps no limits: it would be in the way of all other suspects.
+  def handle_info(
+        {:stevedore_overdue, id, _limit} = message,
+        %{alone: {_monitor, pid, %Ticket{id: id}}} = state
+      ) do
+    send(pid, message)
+    {:noreply, state}
+  end
+
   def handle_info(:expire, state) do
     {:noreply, lift(state, Quarantine.expire(state.quarantine, now_ms()), :expired)}
   end
@@ -235,9 +262,10 @@ defmodule Stevedore.Dispatcher do
       ) do
     # It settles its job itself or hands it on, unless it never got so far, or was killed.
     case reason do
-      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message)
-      {:shutdown, _settled} -> :ok
-      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}")
+      {:shutdown, :done} -> :ok
+      {:shutdown, {what, _why}} when what in [:died, :planned] -> :ok
+      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message, state)
+      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}", state)
     end
 
     {:noreply, next_suspect(%{state | alone: nil})}
@@ -248,22 +276,21 @@ defmodule Stevedore.Dispatcher do
   @impl true
   def terminate(_reason, state) do
     refuse_all(
-      state.held,
+      held(state),
       {:unavailable, "the pool #{inspect(state.options.name)} is stopping", %{}}
     )
 
-    for ticket <- :queue.to_list(state.suspects),
-        do: Ticket.settle(ticket, not_tried("the pool is stopping"))
-
+    _state = settle_suspects("the pool is stopping", state)
     :ok
   end
 
   ## Held jobs
 
   defp hold(ticket, %{closed: nil} = state) do
-    if length(state.held) < state.options.max_queue do
+    if map_size(state.held) < state.options.max_queue do
       expire_later(ticket)
-      %{state | held: [ticket | state.held]}
+      number = System.unique_integer([:monotonic])
+      put_in(state.held[{ticket.id, ticket.ref}], {number, ticket})
     else
       limit = state.options.max_queue
       message = "#{limit} jobs wait for a worker already: try again later, or raise :max_queue"
@@ -275,6 +302,26 @@ defmodule Stevedore.Dispatcher do
   defp hold(ticket, state) do
     refuse_all([ticket], state.closed)
     state
+  end
+
+  defp close_to_all(refusal, state) do
+    refuse_all(held(state), refusal)
+    %{state | held: %{}, closed: refusal}
+  end
+
+  # The first that came first.
+  defp held(state) do
+    for {_number, ticket} <- state.held |> Map.values() |> List.keysort(0), do: ticket
+  end
+
+  # Their callers are not monitored here: whether somebody waits for it still is looked at when a job would run.
+  defp wanted?(%Ticket{owner: caller}), do: node(caller) != node() or Process.alive?(caller)
+
+  defp drop_orphan(%Ticket{pool: pool} = ticket) do
+    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: pool}
+    :ok = Tally.count_error(Roster.tally(pool), error.kind)
+    Telemetry.job_exception(ticket, error)
+    Ticket.forget(ticket)
   end
 
   defp expire_later(%Ticket{start_by: :infinity}), do: :ok
@@ -294,18 +341,18 @@ defmodule Stevedore.Dispatcher do
   defp find_later(message), do: Process.send_after(self(), message, @find_after)
 
   defp find(state, id, ref) do
-    Enum.find(
-      state.held ++ :queue.to_list(state.suspects),
-      &match?(%Ticket{id: ^id, ref: ^ref}, &1)
-    )
+    case state.held do
+      %{{^id, ^ref} => {_number, ticket}} -> ticket
+      _not_held -> Enum.find(:queue.to_list(state.suspects), &(&1.id == id and &1.ref == ref))
+    end
   end
 
+  # Of suspects there are never many.
   defp drop(state, ticket) do
-    %{
-      state
-      | held: List.delete(state.held, ticket),
-        suspects: :queue.delete(ticket, state.suspects)
-    }
+    case Map.pop(state.held, {ticket.id, ticket.ref}) do
+      {nil, _held} -> %{state | suspects: :queue.delete(ticket, state.suspects)}
+      {_held, held} -> %{state | held: held}
+    end
   end
 
   # It is in the options as they go to the worker (PROTOCOL §4.1).
@@ -317,6 +364,11 @@ defmodule Stevedore.Dispatcher do
   end
 
   ## Suspects
+
+  defp next_suspect(%{draining: manager, alone: alone} = state) when manager != nil do
+    _ = if alone == nil, do: send(manager, :nobody_alone)
+    settle_suspects("the pool drains", state)
+  end
 
   defp next_suspect(%{alone: nil} = state) do
     case :queue.out(state.suspects) do
@@ -331,22 +383,40 @@ defmodule Stevedore.Dispatcher do
   defp next_suspect(state), do: state
 
   defp try_alone(ticket, state, now) do
-    if Ticket.expired?(ticket, now) do
-      Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
-      next_suspect(state)
-    else
-      pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
-      monitor = Process.monitor(pid)
-      Worker.boot(pid)
-      Telemetry.job_moved(ticket, :isolated)
-      %{state | alone: {monitor, pid, ticket}}
+    cond do
+      not wanted?(ticket) ->
+        drop_orphan(ticket)
+        next_suspect(state)
+
+      Ticket.expired?(ticket, now) ->
+        Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
+        next_suspect(state)
+
+      true ->
+        start_alone(ticket, state)
     end
   end
 
-  defp settle_tried(ticket, why) do
-    if Whereabouts.holder(ticket.pool, ticket.ref) == self(),
+  defp start_alone(ticket, state) do
+    pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
+    monitor = Process.monitor(pid)
+    Worker.boot(pid)
+    Telemetry.job_moved(ticket, :isolated)
+    %{state | alone: {monitor, pid, ticket}}
+  end
+
+  # It may have come back, as a job that is held.
+  defp settle_tried(%Ticket{id: id, ref: ref} = ticket, why, state) do
+    here? = Whereabouts.holder(ticket.pool, ref) == self()
+
+    if here? and find(state, id, ref) == nil,
       do: Ticket.settle(ticket, not_tried(why)),
       else: :ok
+  end
+
+  defp settle_suspects(why, state) do
+    for ticket <- :queue.to_list(state.suspects), do: Ticket.settle(ticket, not_tried(why))
+    %{state | suspects: :queue.new()}
   end
 
   defp not_tried(why) do

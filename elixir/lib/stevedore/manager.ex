@@ -28,7 +28,16 @@ defmodule Stevedore.Manager do
     WorkerSupervisor
   }
 
-  alias Stevedore.Manager.{Change, Circuit, Crew, Ends, Inquest, Member, Obituaries, Replacing}
+  alias Stevedore.Manager.{
+    Change,
+    Circuit,
+    Crew,
+    Draining,
+    Ends,
+    Inquest,
+    Member,
+    Replacing
+  }
 
   @enforce_keys [:options, :size, :inquest, :circuit, :obituaries]
   defstruct [
@@ -42,7 +51,9 @@ defmodule Stevedore.Manager do
     members: %{},
     change: nil,
     changes: [],
-    draining: nil
+    draining: nil,
+    # While it drains: whether a suspect may still run in a worker of its own.
+    alone: false
   ]
 
   @type t :: %__MODULE__{}
@@ -112,22 +123,15 @@ defmodule Stevedore.Manager do
 
   @impl true
   def init(options) do
-    {options, size, obituaries} =
-      Roster.recall(options.name) || {options, options.workers, %Obituaries{}}
-
-    manager = %__MODULE__{
-      options: options,
-      size: size,
-      inquest: Inquest.new(),
-      obituaries: obituaries,
-      circuit: Circuit.new(options)
-    }
+    %{options: options} = kept = Crew.recall(options)
+    own = %{inquest: Inquest.new(), circuit: Circuit.new(options)}
+    manager = struct!(__MODULE__, Map.merge(kept, own))
 
     # After a crash of the Manager alone there are workers already.
     manager = Enum.reduce(WorkerSupervisor.workers(options.name), manager, &adopt/2)
-    manager = Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
+    manager = %{manager | inquest: Inquest.begin(manager.inquest)}
 
-    case await_all(manager) do
+    case manager |> go_on() |> await_all() do
       {:ok, manager} ->
         Telemetry.pool_start(options.name, options.workers)
         {:ok, manager}
@@ -137,33 +141,47 @@ defmodule Stevedore.Manager do
     end
   end
 
-  # Their black boxes are not known any more. Those that do not serve are to go.
+  # Those that do not serve are to go.
   defp adopt(pid, %{options: options} = manager) do
     case {Roster.facts(options.name, pid), Crew.free_slots(manager)} do
-      {%{}, [slot | _]} ->
+      {%{os_pid: os_pid}, [slot | _]} ->
+        manager = %{manager | inquest: Inquest.adopt(manager.inquest, pid, os_pid)}
+        # That it has asked to be replaced is forgotten.
+        Worker.recycle_failed(pid)
         Crew.watch(pid, Member.new(slot, options, state: :ready), manager)
 
-      _not_needed ->
+      {_not_needed, slots} ->
         Worker.retire(pid, options.drain_timeout)
-        manager
+        slot = List.first(slots, 1)
+        Crew.watch(pid, Member.new(slot, options, state: :leaving), manager)
     end
   end
 
-  # They boot at the same time, each within its own boot_timeout.
+  # As the one before it would have. The circuit is closed.
+  defp go_on(%{draining: nil} = manager) do
+    :ok = Dispatcher.open(manager.options.name)
+    Enum.reduce(Crew.free_slots(manager), manager, &Crew.start_worker/2)
+  end
+
+  defp go_on(manager), do: Draining.begin(manager, [], manager.options.drain_timeout)
+
+  # They boot at the same time, each within its own boot_timeout. What becomes of others meanwhile can wait.
   defp await_all(manager) do
-    if Enum.any?(manager.members, &match?({_pid, %Member{state: :booting}}, &1)) do
-      receive do
-        {:worker_ready, pid, os_pid, black_box} ->
-          await_all(made_ready(manager, pid, os_pid, black_box))
+    booting = Map.filter(manager.members, &match?({_pid, %Member{state: :booting}}, &1))
+    if booting == %{}, do: {:ok, manager}, else: await_next(manager, booting)
+  end
 
-        {:DOWN, _monitor, :process, _pid, {:shutdown, %Error{} = error}} ->
-          {:error, error}
+  defp await_next(manager, booting) do
+    receive do
+      {:worker_ready, pid, os_pid, black_box} when is_map_key(booting, pid) ->
+        await_all(made_ready(manager, pid, os_pid, black_box))
 
-        {:DOWN, _monitor, :process, _pid, reason} ->
-          {:error, reason}
-      end
-    else
-      {:ok, manager}
+      {:DOWN, _monitor, :process, pid, {:shutdown, %Error{} = error}}
+      when is_map_key(booting, pid) ->
+        {:error, error}
+
+      {:DOWN, _monitor, :process, pid, reason} when is_map_key(booting, pid) ->
+        {:error, reason}
     end
   end
 
@@ -192,10 +210,6 @@ defmodule Stevedore.Manager do
 
   def handle_call({:restart, options}, from, manager) do
     case restart_options(options, manager) do
-      {:ok, options} when manager.members == %{} ->
-        manager = Crew.use_options(%{manager | size: max(1, manager.size)}, options)
-        {:reply, :ok, manager |> resume() |> Crew.ensure_size()}
-
       {:ok, options} ->
         {:noreply, Replacing.add(manager, Change.restart(from, options))}
 
@@ -206,7 +220,7 @@ defmodule Stevedore.Manager do
 
   def handle_call({:resize, size}, _from, manager) do
     Telemetry.pool_resize(manager.options.name, size)
-    manager = Crew.remember(resume(%{manager | size: size}))
+    manager = Crew.remember(Draining.call_off(%{manager | size: size}))
 
     for {pid, member} <- Crew.serving(manager),
         member.slot > size,
@@ -220,28 +234,8 @@ defmodule Stevedore.Manager do
     {:reply, :ok, Crew.ensure_size(%{manager | members: members})}
   end
 
-  def handle_call({:drain, timeout}, from, manager) do
-    pool = manager.options.name
-    Telemetry.pool_drain(pool, timeout)
-
-    Dispatcher.close(
-      pool,
-      {:unavailable, "the pool #{inspect(pool)} is draining, or has drained", %{}}
-    )
-
-    for {pid, _member} <- manager.members, do: Worker.retire(pid, timeout)
-
-    members =
-      Map.new(manager.members, fn {pid, member} -> {pid, Member.leave_if(member, true)} end)
-
-    {:noreply,
-     drained(%{
-       manager
-       | members: members,
-         draining: [from | manager.draining || []],
-         pending: %{}
-     })}
-  end
+  def handle_call({:drain, timeout}, from, manager),
+    do: {:noreply, manager |> Draining.begin([from], timeout) |> Replacing.give_up()}
 
   @impl true
   def handle_info({:worker_ready, pid, os_pid, black_box}, manager) do
@@ -274,6 +268,9 @@ defmodule Stevedore.Manager do
     {:noreply, Crew.ensure_size(%{manager | pending: Map.delete(manager.pending, slot)}, slot)}
   end
 
+  def handle_info(:nobody_alone, manager),
+    do: {:noreply, Draining.done(%{manager | alone: false})}
+
   def handle_info({:inquest, from, ticket}, manager) do
     {:noreply, inquire(manager, from, ticket)}
   end
@@ -285,7 +282,7 @@ defmodule Stevedore.Manager do
   def handle_info(_other, manager), do: {:noreply, manager}
 
   defp ended(manager, member, pid, reason),
-    do: manager |> Ends.ended(member, pid, reason) |> drained()
+    do: manager |> Ends.ended(member, pid, reason) |> Draining.done()
 
   # A caller may have noticed a worker's end before this process has.
   @ask_again 5
@@ -331,23 +328,6 @@ defmodule Stevedore.Manager do
     error in ArgumentError ->
       {:error,
        %Error{kind: :bad_args, message: Exception.message(error), pool: manager.options.name}}
-  end
-
-  ## Draining
-
-  defp drained(%{draining: [_ | _] = callers, members: members} = manager) when members == %{} do
-    Telemetry.pool_drained(manager.options.name)
-    Enum.each(callers, &GenServer.reply(&1, :ok))
-    %{manager | draining: []}
-  end
-
-  defp drained(manager), do: manager
-
-  defp resume(%{draining: nil} = manager), do: manager
-
-  defp resume(manager) do
-    Dispatcher.open(manager.options.name)
-    %{manager | draining: nil}
   end
 
   @impl true

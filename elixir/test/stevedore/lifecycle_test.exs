@@ -259,7 +259,7 @@ defmodule Stevedore.LifecycleTest do
       test "has no worker too many after one #{death} while its replacement starts" do
         pool = start_fault_pool!(workers: 2, threads: 1)
         jobs = occupy!(pool, 2)
-        {gated, open_gate} = gated_program!()
+        {gated, gate} = gated_program!()
         forward_events(pool, [[:pool, :replace], [:worker, :ready]])
         restart = Task.async(fn -> Stevedore.restart(pool, executable: gated) end)
         assert_receive {:event, [:pool, :replace], _, %{worker: old}}
@@ -271,7 +271,7 @@ defmodule Stevedore.LifecycleTest do
         assert {:error, %Error{}} =
                  Stevedore.call(pool, unquote(op), unquote(Macro.escape(args)), options)
 
-        open_gate.()
+        File.touch!(gate)
         cancel_all(elsewhere)
         assert Task.await(restart, 30_000) == :ok
         assert_all_serve(pool, 2)
@@ -281,23 +281,6 @@ defmodule Stevedore.LifecycleTest do
 
         assert_all_serve(pool, 2)
       end
-    end
-
-    # The worker program, but it starts only when its gate is open.
-    defp gated_program! do
-      directory = Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
-      File.mkdir_p!(directory)
-      on_exit(fn -> File.rm_rf!(directory) end)
-      [path, gate] = for name <- ["gated", "open"], do: Path.join(directory, name)
-
-      File.write!(path, """
-      #!/bin/sh
-      until [ -e #{gate} ]; do sleep 0.01; done
-      exec #{program()} "$@"
-      """)
-
-      File.chmod!(path, 0o755)
-      {path, fn -> File.touch!(gate) end}
     end
 
     defp assert_all_serve(pool, count) do
@@ -369,14 +352,6 @@ defmodule Stevedore.LifecycleTest do
   end
 
   describe "the death of the manager" do
-    defp kill_manager!(pool) do
-      manager = Process.whereis(Module.concat(pool, Manager))
-      monitor = Process.monitor(manager)
-      Process.exit(manager, :kill)
-      assert_receive {:DOWN, ^monitor, :process, ^manager, :killed}
-      eventually(fn -> Process.whereis(Module.concat(pool, Manager)) not in [nil, manager] end)
-    end
-
     test "while a worker is wounded: the pool keeps serving, and comes back to its size" do
       pool = start_fault_pool!(workers: 2, threads: 2)
       supervisor = Process.whereis(pool)
@@ -393,6 +368,77 @@ defmodule Stevedore.LifecycleTest do
       end)
 
       assert Process.whereis(pool) == supervisor
+    end
+
+    test "a drained pool stays drained" do
+      pool = start_pool!()
+      assert Stevedore.drain(pool) == :ok
+      kill_manager!(pool)
+      assert {:ok, %{draining: true, workers: []}} = Stevedore.stats(pool)
+      assert {:error, %Error{message: message}} = Stevedore.call(pool, "ping", nil)
+      assert message =~ "drain"
+      assert Stevedore.restart(pool) == :ok
+      kill_manager!(pool)
+      assert {:ok, %{draining: false, workers: [_]}} = Stevedore.stats(pool)
+    end
+
+    test "while the pool drains: it has drained when the workers from before are gone, too" do
+      pool = start_pool!(threads: 1)
+      [{_pid, os_pid}] = workers(pool)
+      forward_events(pool, [[:worker, :draining]])
+      job = start_running!(pool, "sleep", %{ms: 1_000})
+      {drain, monitor} = spawn_monitor(fn -> Stevedore.drain(pool) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        kill_manager!(pool)
+        assert_receive {:DOWN, ^monitor, :process, ^drain, {:killed, _call}}
+      end)
+
+      assert Stevedore.drain(pool) == :ok
+      refute alive?(os_pid)
+      assert Stevedore.yield(job, 0) == {:ok, nil}
+    end
+
+    test "while the circuit is open: when it is not any more, calls wait for a worker" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+
+      pool =
+        start_pool!(executable: program, circuit: 2, backoff_min: 60_000, backoff_max: 60_000)
+
+      forward_events(pool, [[:pool, :circuit], [:worker, :ready]])
+
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:worker, :ready], _, _}
+      await_ready(pool, 1)
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      assert_receive {:event, [:pool, :circuit], _, %{to: :open}}
+      kill_manager!(pool)
+      File.rm!(gate)
+      [{_pid, os_pid}] = workers(pool)
+      kill!(os_pid)
+      eventually(fn -> workers(pool) == [] end)
+      job = Stevedore.async(pool, "ping", nil)
+      assert Stevedore.yield(job, 0) == nil
+      File.touch!(gate)
+      assert Stevedore.await(job) == {:ok, "pong"}
+    end
+
+    test "a worker that was to be replaced asks for it again" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+      pool = start_pool!(executable: program, max_age: 200)
+      [{old, _os_pid}] = workers(pool)
+      File.rm!(gate)
+      forward_events(pool, [[:pool, :replace], [:worker, :stop]])
+      assert_receive {:event, [:pool, :replace], _, %{worker: ^old}}, 5_000
+      kill_manager!(pool)
+      assert_receive {:event, [:pool, :replace], _, %{worker: ^old}}, 5_000
+      File.touch!(gate)
+      assert_receive {:event, [:worker, :stop], _, %{worker: ^old, cause: :drained}}, 5_000
     end
 
     test "the size that was asked for last is kept" do

@@ -229,6 +229,41 @@ defmodule Stevedore.SettleTest do
       refute_received _
     end
 
+    test "a suspect whose worker keeps no limits is not in the way of others for ever" do
+      pool = start_fault_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      limits = [timeout: 700, queue_timeout: 100, kill_after: 100, idempotent: true]
+      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 60_000}, limits)
+      forward_events(pool, [[:worker, :stop]])
+      kill!(os_pid)
+      {pid, os_pid} = isolated(pool)
+      kill!(os_pid, "STOP")
+
+      for job <- jobs, do: assert({:error, %Error{}} = Stevedore.await(job))
+      assert_receive {:event, _, _, %{worker: ^pid, cause: :unresponsive}}, 5_000
+      refute alive?(os_pid)
+    end
+
+    test "a suspect whose worker goes before it is ready is lost, and the next one is tried" do
+      {program, gate} = gated_program!()
+      File.touch!(gate)
+      pool = start_pool!(executable: program, threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+
+      [first, second] =
+        for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 500}, timeout: :infinity)
+
+      File.rm!(gate)
+      kill!(os_pid)
+      Stevedore.Worker.retire(isolated_worker(pool), 0)
+
+      assert {:error, %Error{kind: :lost, details: %{"state" => "running"}}} =
+               Stevedore.yield(first, 5_000)
+
+      File.touch!(gate)
+      assert Stevedore.yield(second, 5_000) == {:ok, nil}
+    end
+
     test "a suspect may be cancelled while it waits and while it runs" do
       pool = start_fault_pool!(threads: 4)
       [{_pid, os_pid}] = workers(pool)
@@ -399,6 +434,31 @@ defmodule Stevedore.SettleTest do
       assert {:error, %Error{kind: :crashed}} = Stevedore.await(culprit)
       assert_lost(victims)
       assert_deaths(pool, %{crash: 1})
+      refute_received _
+    end
+
+    test "by then the Manager is another: what may have started is lost" do
+      pool = start_fault_pool!(threads: 1)
+      [{pid, os_pid}] = workers(pool)
+      kill_manager!(pool)
+      [job] = occupy!(pool, 1)
+      forward_events(pool, [[:job, :moved]])
+      Process.exit(pid, :kill)
+      assert {:error, %Error{kind: :lost}} = Stevedore.yield(job, 5_000)
+      eventually(fn -> not alive?(os_pid) end)
+      refute_received _
+    end
+
+    test "and so are very many others: what may have started is lost" do
+      pool = start_fault_pool!(workers: 33, threads: 1)
+      [job] = occupy!(pool, 1)
+      forward_events(pool, [[:job, :moved]])
+      others = for {pid, _os_pid} <- workers(pool), pid != job.worker, do: pid
+      Process.exit(job.worker, :kill)
+      assert_deaths(pool, %{worker_process: 1})
+      for pid <- others, do: Process.exit(pid, :kill)
+      assert_deaths(pool, %{worker_process: 33})
+      assert {:error, %Error{kind: :lost}} = Stevedore.yield(job, 5_000)
       refute_received _
     end
 

@@ -95,6 +95,99 @@ defmodule Stevedore.StoppingTest do
       assert length(workers(pool)) == 1
     end
 
+    test "a suspect that runs alone may finish, the others are not tried any more" do
+      pool = start_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      [alone, other] = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 1_000})
+      kill!(os_pid)
+      {pid, os_pid} = isolated(pool)
+      forward_events(pool, [[:worker, :draining]])
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 10_000) end)
+      assert_receive {:event, [:worker, :draining], _, %{worker: ^pid}}
+      assert {:error, %Error{kind: :lost, message: message}} = Stevedore.await(other)
+      assert message =~ "drains"
+      assert Stevedore.await(alone) == {:ok, nil}
+      assert Task.await(drain) == :ok
+      refute alive?(os_pid)
+      refute_received {_ref, _message}
+    end
+
+    test "a suspect that goes on for longer is asked to stop" do
+      pool = start_pool!(threads: 2)
+      [{_pid, os_pid}] = workers(pool)
+      jobs = for _ <- 1..2, do: start_running!(pool, "sleep", %{ms: 60_000})
+      kill!(os_pid)
+      {_pid, os_pid} = isolated(pool)
+      assert Stevedore.drain(pool, timeout: 50) == :ok
+      refute alive?(os_pid)
+
+      for job <- jobs do
+        assert {:error, %Error{kind: kind}} = Stevedore.yield(job, 0)
+        assert kind in [:cancelled, :lost]
+      end
+    end
+
+    test "resize/2 calls it off: who waits for its end has an answer, and other workers serve" do
+      pool = start_pool!(threads: 1)
+      forward_events(pool, [[:worker, :draining]])
+      [job] = occupy!(pool, 1)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 60_000) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      assert Stevedore.resize(pool, 1) == :ok
+      assert Task.await(drain) == :ok
+      assert Stevedore.call(pool, "ping", nil) == {:ok, "pong"}
+      cancel_all([job])
+    end
+
+    test "restart/2 calls it off, too: the workers that come have its options" do
+      pool = start_pool!(threads: 1, workers: 2)
+      forward_events(pool, [[:worker, :draining]])
+      [job] = occupy!(pool, 1)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 60_000) end)
+      for _ <- 1..2, do: assert_receive({:event, [:worker, :draining], _, _})
+      assert Stevedore.restart(pool, plugins: [plugin("fault")]) == :ok
+      assert Task.await(drain) == :ok
+      assert length(workers(pool)) == 2
+      assert Stevedore.call(pool, "fault.alloc", %{bytes: 1}) == {:ok, 1}
+      cancel_all([job])
+    end
+
+    test "a restart that is under way, or waits for its turn, was not done, and says so" do
+      pool = start_pool!(threads: 1, workers: 2)
+      forward_events(pool, [[:worker, :draining]])
+      jobs = occupy!(pool, 2)
+      restarts = for _ <- 1..2, do: Task.async(fn -> Stevedore.restart(pool) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      # Both are known to the Manager when it drains.
+      eventually(fn -> length(:sys.get_state(Module.concat(pool, Manager)).changes) == 1 end)
+      drain = Task.async(fn -> Stevedore.drain(pool, timeout: 60_000) end)
+      assert_receive {:event, [:worker, :draining], _, _}
+      cancel_all(jobs)
+      assert Task.await(drain) == :ok
+
+      for restart <- restarts do
+        assert {:error, %Error{kind: :unavailable, message: message}} = Task.await(restart)
+        assert message =~ "drained"
+      end
+
+      assert {:ok, %{workers: [], draining: true}} = Stevedore.stats(pool)
+    end
+
+    test "a drained pool that is started with what does not start is drained again" do
+      pool = start_pool!(workers: 2)
+      assert Stevedore.drain(pool) == :ok
+      result = Stevedore.restart(pool, executable: "/no/such/program")
+      assert {:error, %Error{kind: :unavailable, message: message}} = result
+      assert message =~ "no worker program at /no/such/program"
+      assert {:ok, %{draining: true}} = Stevedore.stats(pool)
+      assert {:error, %Error{message: message}} = Stevedore.call(pool, "ping", nil)
+      assert message =~ "drain"
+
+      # With the options of before, and all are ready when it returns.
+      assert Stevedore.restart(pool) == :ok
+      assert length(workers(pool)) == 2
+    end
+
     test "several may ask for it" do
       pool = start_pool!()
       job = start_running!(pool, "sleep", %{ms: 1_500})

@@ -185,6 +185,40 @@ defmodule Stevedore.TimeTest do
       end)
     end
 
+    test "a job whose caller died while it waited for a worker does not begin" do
+      pool = start_pool!(backoff_min: 300, backoff_max: 300)
+      forward_events(pool, [[:pool, :restart]])
+      lose_worker(pool)
+      {caller, monitor} = spawn_monitor(fn -> Stevedore.async(pool, "sleep", %{ms: 60_000}) end)
+      assert_receive {:DOWN, ^monitor, :process, ^caller, :normal}
+      forward_events(pool, [[:job, :moved], [:job, :exception]])
+      assert {:ok, %{waiting: 1}} = Stevedore.stats(pool)
+
+      # What waits behind it does.
+      assert Stevedore.call(pool, "ping", nil) == {:ok, "pong"}
+      assert_received {:event, [:job, :moved], _, %{op: "ping"}}
+      assert_received {:event, [:job, :exception], _, %{op: "sleep", reason: error}}
+      assert %Error{kind: :cancelled, message: "its caller died"} = error
+      refute_received {:event, _, _, %{op: "sleep"}}
+    end
+
+    test "what a waiting job costs does not depend on how many wait" do
+      pool = start_pool!(backoff_min: 60_000, backoff_max: 60_000)
+      forward_events(pool, [[:pool, :restart]])
+      lose_worker(pool)
+      assert cost_of_waiting(pool, 4_000) < 3 * cost_of_waiting(pool, 500)
+    end
+
+    # Reductions in the Dispatcher for each of so many that wait and are cancelled.
+    defp cost_of_waiting(pool, count) do
+      dispatcher = Stevedore.Dispatcher.whereis(pool)
+      {:reductions, before} = Process.info(dispatcher, :reductions)
+      jobs = for _ <- 1..count, do: Stevedore.async(pool, "ping", nil)
+      for result <- cancel_all(jobs), do: assert({:error, %Error{kind: :cancelled}} = result)
+      {:reductions, now} = Process.info(dispatcher, :reductions)
+      (now - before) / count
+    end
+
     test "one that had to wait for a worker can be cancelled when it runs" do
       pool = start_pool!(threads: 1, backoff_min: 300, backoff_max: 300)
       forward_events(pool, [[:pool, :restart]])

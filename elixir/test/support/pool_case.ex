@@ -34,6 +34,23 @@ defmodule Stevedore.PoolCase do
     options[:name]
   end
 
+  @doc "The worker program, but it starts only while there is a file of that second name."
+  def gated_program! do
+    directory = Path.join(System.tmp_dir!(), "stevedore-#{System.unique_integer([:positive])}")
+    File.mkdir_p!(directory)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(directory) end)
+    [path, gate] = for name <- ["gated", "open"], do: Path.join(directory, name)
+
+    File.write!(path, """
+    #!/bin/sh
+    until [ -e #{gate} ]; do sleep 0.01; done
+    exec #{program()} "$@"
+    """)
+
+    File.chmod!(path, 0o755)
+    {path, gate}
+  end
+
   @doc "Starts a pool of a fixture program."
   def start_fixture!(fixture, options \\ []) do
     start_pool!([executable: Fixture.path(fixture), drain_timeout: 0] ++ options)
@@ -97,6 +114,32 @@ defmodule Stevedore.PoolCase do
   @doc "The pids and OS process ids of the ready workers."
   def workers(pool),
     do: for(worker <- Stevedore.info(pool).workers, do: {worker.pid, worker.os_pid})
+
+  @doc "The worker that is there for one job, ready or not."
+  def isolated_worker(pool) do
+    {_monitor, pid, _ticket} =
+      eventually(fn -> :sys.get_state(Module.concat(pool, Dispatcher)).alone end)
+
+    pid
+  end
+
+  @doc "The same when it is ready, and its OS process id."
+  def isolated(pool) do
+    pid = isolated_worker(pool)
+
+    {pid,
+     eventually(fn -> match?(%{phase: :ready}, state = :sys.get_state(pid)) && state.os_pid end)}
+  end
+
+  @doc "Kills the pool's Manager, and waits for the next one."
+  def kill_manager!(pool) do
+    name = Module.concat(pool, Manager)
+    manager = Process.whereis(name)
+    Process.exit(manager, :kill)
+    eventually(fn -> Process.whereis(name) not in [nil, manager] end)
+    # When it answers it has found the workers that are there.
+    :sys.get_state(name)
+  end
 
   def kill!(os_pid, signal \\ "KILL") do
     {_, 0} = System.cmd("kill", ["-#{signal}", "#{os_pid}"])

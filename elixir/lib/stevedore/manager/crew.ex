@@ -4,7 +4,7 @@ defmodule Stevedore.Manager.Crew do
   # on the Manager's state, run in its process.
 
   alias Stevedore.{Dispatcher, Manager, Roster, Telemetry, Worker, WorkerSupervisor}
-  alias Stevedore.Manager.{Circuit, Member}
+  alias Stevedore.Manager.{Circuit, Member, Obituaries}
 
   @doc "Starts a worker for a slot."
   @spec start_worker(pos_integer, Manager.t()) :: Manager.t()
@@ -110,11 +110,21 @@ defmodule Stevedore.Manager.Crew do
     remember(%{manager | options: options})
   end
 
-  @doc "Keeps options, size and the deaths for the next Manager, if this one crashes."
+  @doc "Keeps options, size, the deaths and whether it drains for the next Manager, if this one crashes."
   @spec remember(Manager.t()) :: Manager.t()
   def remember(manager) do
-    kept = {manager.options, manager.size, manager.obituaries}
+    # Who waits for it does not wait any more then.
+    draining = manager.draining && []
+    kept = manager |> Map.take([:options, :size, :obituaries]) |> Map.put(:draining, draining)
     :ok = Roster.remember(manager.options.name, kept)
     manager
+  end
+
+  @doc "What the Manager before this one kept; for the first one what it is to begin with."
+  @spec recall(map) :: map
+  def recall(options) do
+    with nil <- Roster.recall(options.name) do
+      %{options: options, size: options.workers, obituaries: %Obituaries{}, draining: nil}
+    end
   end
 end

@@ -7,7 +7,7 @@ defmodule Stevedore.Manager.Inquest do
   # The OS process of such a worker is killed first; its evidence is not final before that.
 
   alias Stevedore.{BlackBox, Error, Protocol, Ticket}
-  alias Stevedore.Worker.{Host, Settlement}
+  alias Stevedore.Worker.{Boot, Host, Settlement}
 
   @typedoc "The number is of how many deaths it had started by."
   @type verdict ::
@@ -23,7 +23,8 @@ defmodule Stevedore.Manager.Inquest do
   @look_every 5
   @looks 1_000
 
-  # `alive`: pid => {os_pid, path, file}; `graves`: [{pid, :unopened | BlackBox.t() | nil, died_at}]; `started`: ids.
+  # `since`: of jobs that were sent before that nothing is known; `alive`: pid => {os_pid, text on its command line,
+  # file}; `graves`: [{pid, :unopened | BlackBox.t() | nil, died_at}], the last that died first; `started`: ids.
   defstruct [:since, alive: %{}, graves: [], waiting: [], started: []]
 
   @type t :: %__MODULE__{}
@@ -45,17 +46,29 @@ defmodule Stevedore.Manager.Inquest do
     %{inquest | alive: Map.put(inquest.alive, pid, {os_pid, path, file})}
   end
 
+  @doc """
+  A worker that was there before this Manager: its black box has no name any more, and cannot be read. So that it is
+  at least known of its jobs that they may have started.
+  """
+  @spec adopt(t, pid, pos_integer) :: t
+  def adopt(inquest, pid, os_pid),
+    do: %{inquest | alive: Map.put(inquest.alive, pid, {os_pid, Boot.mark(), nil})}
+
+  @doc "Of what was sent up to now it knows nothing."
+  @spec begin(t) :: t
+  def begin(inquest), do: %{inquest | since: System.monotonic_time()}
+
   @doc "The process of a worker that has been ready; `nil` if it is not known."
   @spec os_pid(t, pid) :: pos_integer | nil
   def os_pid(inquest, pid) do
-    with %{^pid => {os_pid, _path, _file}} <- inquest.alive, do: os_pid, else: (_ -> nil)
+    with %{^pid => {os_pid, _text, _file}} <- inquest.alive, do: os_pid, else: (_ -> nil)
   end
 
   @doc "The worker has settled its jobs itself."
   @spec leave(t, pid) :: t
   def leave(inquest, pid) do
     {entry, alive} = Map.pop(inquest.alive, pid)
-    with {_os_pid, _path, file} <- entry, do: close_file(file)
+    with {_os_pid, _text, file} <- entry, do: close_file(file)
     %{inquest | alive: alive}
   end
 
@@ -74,10 +87,10 @@ defmodule Stevedore.Manager.Inquest do
   @spec bury(t, pid) :: t
   def bury(inquest, pid) do
     case inquest.alive do
-      %{^pid => {os_pid, path, _file}} ->
-        end_process(os_pid, path, pid, self())
+      %{^pid => {os_pid, text, _file}} ->
+        end_process(os_pid, text, pid, self())
         graves = [{pid, :unopened, System.monotonic_time()} | inquest.graves]
-        %{inquest | graves: Enum.take(graves, @remembered)}
+        make_room(%{inquest | graves: graves})
 
       # It never got ready, and never had a job.
       _unknown ->
@@ -85,20 +98,28 @@ defmodule Stevedore.Manager.Inquest do
     end
   end
 
-  defp end_process(os_pid, path, pid, manager) do
+  # What may have been in the oldest one is not known any more: it must not look as if it had never started.
+  defp make_room(%{graves: graves} = inquest) do
+    case Enum.split(graves, @remembered) do
+      {_all, []} -> inquest
+      {graves, [{_pid, _box, died_at}]} -> %{inquest | graves: graves, since: died_at + 1}
+    end
+  end
+
+  defp end_process(os_pid, text, pid, manager) do
     spawn(fn ->
-      if Host.runs?(os_pid, path), do: Host.kill(os_pid)
-      :ok = await_end(os_pid, path, @looks)
+      if Host.runs?(os_pid, text), do: Host.kill(os_pid)
+      :ok = await_end(os_pid, text, @looks)
       send(manager, {:process_gone, pid})
     end)
   end
 
-  defp await_end(_os_pid, _path, 0), do: :ok
+  defp await_end(_os_pid, _text, 0), do: :ok
 
-  defp await_end(os_pid, path, looks) do
-    if Host.runs?(os_pid, path) do
+  defp await_end(os_pid, text, looks) do
+    if Host.runs?(os_pid, text) do
       Process.sleep(@look_every)
-      await_end(os_pid, path, looks - 1)
+      await_end(os_pid, text, looks - 1)
     else
       :ok
     end
@@ -107,7 +128,7 @@ defmodule Stevedore.Manager.Inquest do
   @doc "The process is dead: reads its black box, and answers those who have waited for that."
   @spec open_grave(t, pid) :: t
   def open_grave(inquest, pid) do
-    {{_os_pid, _path, file}, alive} = Map.pop!(inquest.alive, pid)
+    {{_os_pid, _text, file}, alive} = Map.pop!(inquest.alive, pid)
     box = read(file)
     :ok = close_file(file)
 
@@ -198,7 +219,7 @@ defmodule Stevedore.Manager.Inquest do
 
   @spec close(t) :: :ok
   def close(inquest) do
-    for {_pid, {_os_pid, _path, file}} <- inquest.alive, do: close_file(file)
+    for {_pid, {_os_pid, _text, file}} <- inquest.alive, do: close_file(file)
     :ok
   end
 end

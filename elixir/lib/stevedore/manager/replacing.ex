@@ -7,11 +7,23 @@ defmodule Stevedore.Manager.Replacing do
   require Logger
 
   alias Stevedore.{Manager, Telemetry, Worker, WorkerSupervisor}
-  alias Stevedore.Manager.{Change, Crew, Member}
+  alias Stevedore.Manager.{Change, Circuit, Crew, Draining, Member}
 
   @doc "Adds a change; it begins when those before it are done."
   @spec add(Manager.t(), Change.t()) :: Manager.t()
   def add(manager, change), do: next(%{manager | changes: manager.changes ++ [change]})
+
+  # There is nobody to replace. What was wrong with workers before is forgotten.
+  defp next(%{change: nil, changes: [%Change{restart: true} = change | changes]} = manager)
+       when manager.draining != nil do
+    change = Change.start(change, manager.options)
+
+    %{manager | change: change, changes: changes}
+    |> Draining.call_off()
+    |> Crew.set_circuit(Circuit.new(change.options))
+    |> Crew.use_options(change.options)
+    |> Crew.ensure_size()
+  end
 
   defp next(%{change: nil, changes: [change | changes]} = manager) do
     pids = for {pid, _member} <- Crew.serving(manager), do: pid
@@ -51,6 +63,25 @@ defmodule Stevedore.Manager.Replacing do
     next(%{manager | change: nil})
   end
 
+  @doc "The pool drains: there is nothing to replace any more."
+  @spec give_up(Manager.t()) :: Manager.t()
+  def give_up(%{change: nil} = manager), do: manager
+
+  def give_up(%{change: change, changes: changes} = manager) do
+    manager = finish(Change.give_up(change), %{manager | changes: []})
+    Enum.reduce(changes, manager, &give_up_before/2)
+  end
+
+  defp give_up_before(change, manager),
+    do: change |> Change.begin([], manager.options) |> Change.give_up() |> finish(manager)
+
+  defp all_started(%{change: %Change{starting: true} = change} = manager) do
+    ready = for {_pid, %Member{state: :ready}} <- Crew.serving(manager), do: :ready
+    if length(ready) >= manager.size, do: finish(change, manager), else: manager
+  end
+
+  defp all_started(manager), do: manager
+
   @doc "A worker is ready: if it is the spare, the old one may go."
   @spec ready(Manager.t(), pid) :: Manager.t()
   def ready(%{change: %Change{spare: spare} = change} = manager, spare) do
@@ -65,14 +96,14 @@ defmodule Stevedore.Manager.Replacing do
     end
   end
 
-  def ready(manager, _pid), do: manager
+  def ready(manager, _pid), do: all_started(manager)
 
   @doc "A worker is ready, but is to go at once: if it is the spare, its slot needs no replacement any more."
   @spec not_needed(Manager.t(), pid) :: Manager.t()
   def not_needed(%{change: %Change{spare: spare} = change} = manager, spare),
     do: continue(%{manager | change: %{change | old: nil, spare: nil}})
 
-  def not_needed(manager, _pid), do: manager
+  def not_needed(manager, _pid), do: all_started(manager)
 
   @doc "A worker does not serve any more, not as planned: if it was to be replaced, the spare has its slot at once."
   @spec succeed(Manager.t(), pid) :: Manager.t()
@@ -90,6 +121,18 @@ defmodule Stevedore.Manager.Replacing do
     continue(%{manager | change: %{change | old: nil}})
   end
 
+  # One of those with which the pool was to serve again.
+  def ended(%{change: %Change{starting: true} = change} = manager, _pid, member, text, details)
+      when member.state == :booting do
+    Logger.error("a worker of #{inspect(manager.options.name)} did not start: #{text}",
+      stevedore_pool: manager.options.name,
+      domain: [:stevedore]
+    )
+
+    manager = Draining.begin(manager, [], manager.options.drain_timeout)
+    finish(Change.fail(change, text, manager.options, details), manager)
+  end
+
   # The new one did not get ready: all goes back.
   def ended(%{change: %Change{spare: spare} = change} = manager, spare, member, text, details) do
     Logger.error("no replacement for a worker of #{inspect(manager.options.name)}: #{text}",
@@ -103,5 +146,5 @@ defmodule Stevedore.Manager.Replacing do
     continue(%{manager | change: Change.fail(change, text, manager.options, details)})
   end
 
-  def ended(manager, _pid, _member, _text, _details), do: manager
+  def ended(manager, _pid, _member, _text, _details), do: all_started(manager)
 end

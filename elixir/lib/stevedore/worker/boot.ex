@@ -23,8 +23,12 @@ defmodule Stevedore.Worker.Boot do
   # It has this name only until the worker is ready.
   defp unique_name do
     unique = "#{System.os_time()}-#{System.unique_integer([:positive])}"
-    "stevedore-#{System.pid()}-#{unique}.blackbox"
+    mark() <> "#{unique}.blackbox"
   end
+
+  @doc "By what the command line of a worker of this VM is known: its black box is named so."
+  @spec mark() :: String.t()
+  def mark, do: "stevedore-#{System.pid()}-"
 
   @doc "Removes the black boxes of workers that were booting when their VM was killed."
   @spec sweep(Path.t()) :: :ok

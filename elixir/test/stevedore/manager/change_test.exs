@@ -19,6 +19,27 @@ defmodule Stevedore.Manager.ChangeTest do
     assert Change.finish(%{change | queue: [], done: [:x, :y]}) == :ok
   end
 
+  test "a restart of a pool with nobody to replace starts all with its options, and has those of before if that fails" do
+    change = Change.start(Change.restart(:from, @options), @before)
+    assert %{queue: [], options: @options, before: @before, starting: true} = change
+    failed = Change.fail(change, "why", @options)
+    assert %{options: @before} = failed
+    assert {:error, %Error{kind: :unavailable, message: message, pool: P}} = Change.finish(failed)
+    assert message =~ "drained again: why"
+  end
+
+  test "if the pool drains a restart ends with the options of before, and an error; a recycling just ends" do
+    change = Change.begin(Change.restart(:from, @options), [:a, :b], @before)
+    assert %{options: @before} = given_up = Change.give_up(change)
+    assert {:error, %Error{kind: :unavailable, pool: P}} = Change.finish(given_up)
+
+    failed = Change.fail(change, "why", @before)
+    assert Change.give_up(failed) == failed
+
+    recycling = Change.begin(Change.recycle(:old, :max_age), [:old], @before)
+    assert Change.give_up(recycling) == recycling
+  end
+
   test "a recycling that fails is given up" do
     change = Change.begin(Change.recycle(:old, :max_age), [:old], @before)
     failed = Change.fail(%{change | old: :old, spare: :spare}, "why", @before)
