@@ -20,7 +20,7 @@ defmodule Chaos.Points do
   @actions ~w(kill abort exit stop)
 
   @callers 8
-  @calls 2
+  @calls 4
   @patience_ms 30_000
 
   @spec checks() :: keyword(String.t())

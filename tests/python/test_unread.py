@@ -62,6 +62,16 @@ class Unread(BlackBoxTest):
         self.assert_one_line(worker.stderr())
         self.assertIn("the host does not read", worker.stderr())
 
+    def test_a_host_that_has_said_how_long_it_waits_is_not_waited_for(self):
+        """§11, `{stop, GraceMs}`; it may take its time as long as it takes something."""
+        worker = self.start(threads=1)
+        self.addCleanup(os.close, self.reader)
+        id = worker.start("echo", b"x" * MIB)
+        self.until(lambda: self.box.slots().get(id) == "finished")
+        worker.send("stop", 0)
+        self.assertEqual(worker.wait(), 74)
+        self.assertIn("the host does not read", worker.stderr())
+
     def test_no_frame_follows_the_bye(self):
         """§5.5: what is read after it was said is not answered."""
         worker = self.start(threads=1)

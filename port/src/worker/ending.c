@@ -84,6 +84,7 @@ void ending_stop(struct worker *worker, int64_t grace_ms) {
     worker->ending = ENDING_STOP;
     return_queued(worker);
     if (grace_ms >= 0) {
+        worker->has_grace = true;
         (void)uv_timer_start(&worker->grace, on_grace, (uint64_t)grace_ms, 0);
     }
 }
@@ -101,6 +102,7 @@ void ending_reader_gone(struct worker *worker) {
 
 static void say_bye(struct worker *worker) {
     worker->said_bye = true;
+    (void)uv_timer_stop(&worker->grace);
     (void)fflush(stdout);
     log_pipe_drain(&worker->printed);
     log_pipe_drain(&worker->errors);
@@ -111,6 +113,20 @@ static void say_bye(struct worker *worker) {
     output_end(&worker->output);
     writer_finish(&bye);
     output_flush(&worker->output);
+}
+
+static void on_unread(uv_timer_t *timer) {
+    const struct worker *worker = timer->data;
+    fatal(EXIT_IO, "the host does not read: %zu bytes were left when it had to end", worker->output.unsent);
+}
+
+/* A host that waits only so long gets no more time to read than what it takes moves on. */
+static void await_reader(struct worker *worker) {
+    bool moves = worker->output.bytes != worker->read_when_told;
+    if (worker->has_grace && (moves || !uv_is_active((uv_handle_t *)&worker->grace))) {
+        worker->read_when_told = worker->output.bytes;
+        (void)uv_timer_start(&worker->grace, on_unread, LAST_READ_MS, 0);
+    }
 }
 
 /* A host that writes to a worker that is gone may lose what it has not read: the BEAM closes a port at EPIPE,
@@ -164,6 +180,7 @@ void ending_check(struct worker *worker) {
     if (output_is_done(&worker->output)) {
         leave(worker);
     }
+    await_reader(worker);
 }
 
 static void on_reader_gone(uv_async_t *async) {

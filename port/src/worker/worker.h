@@ -50,7 +50,9 @@ struct worker {
     /* ending.c */
     enum ending ending;
     bool said_bye;
-    bool abandoned; /* a job would not stop */
+    bool has_grace;          /* the host has said how long it waits */
+    uint64_t read_when_told; /* output.bytes as the reader was last given time */
+    bool abandoned;          /* a job would not stop */
     uv_async_t reader_gone;
     uv_timer_t grace;
 };
