@@ -393,6 +393,10 @@ test_ops_that_kill_their_worker() {
   run 'an op that exits' "$stevedore" call fault.exit '{"code":7}' --plugin "$fault"
   check_code 1
   check_err_has 'the op ended its worker with exit code 7'
+  run 'an op that calls exit()' "$stevedore" call fault.exit '{"quick":false}' --plugin "$fault"
+  check_code 1
+  check_err_has '"kind": "crashed"'
+  check_err_has 'called exit()'
 }
 
 test_what_is_told_meanwhile() {

@@ -341,6 +341,8 @@ static void judge_end(struct exchange *exchange, int status) {
         const char *name = sigabbrev_np(WTERMSIG(status));
         answer_own_error(exchange, KIND_CRASHED, "the op killed its worker: SIG%s (%s)",
                          name == NULL ? "?" : name, strsignal(WTERMSIG(status)));
+    } else if (WEXITSTATUS(status) == EXIT_CALLED) {
+        answer_own_error(exchange, KIND_CRASHED, "the op, or a library in it, called exit()");
     } else if (!is_code_of_worker(WEXITSTATUS(status))) {
         answer_own_error(exchange, KIND_CRASHED, "the op ended its worker with exit code %d",
                          WEXITSTATUS(status));
