@@ -64,7 +64,8 @@ defmodule Stevedore.Whereabouts do
   @spec forget(atom, reference) :: :ok
   def forget(pool, ref) do
     with_table(fn ->
-      :ets.delete(table(pool), ref) and :ets.delete(table(pool), {:cancelled, ref})
+      true = :ets.delete(table(pool), ref)
+      :ets.delete(table(pool), {:cancelled, ref})
     end)
   end
 
