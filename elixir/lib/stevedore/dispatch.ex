@@ -4,7 +4,7 @@ defmodule Stevedore.Dispatch do
   # nowhere. Runs in the process that has the ticket: the caller at first, a worker or the Dispatcher when the
   # job has to move.
 
-  alias Stevedore.{Dispatcher, Error, Quarantine, Roster, Telemetry, Ticket}
+  alias Stevedore.{Dispatcher, Error, Quarantine, Roster, Tally, Telemetry, Ticket}
 
   @type refusal :: {Error.kind(), message :: String.t(), details :: map}
 
@@ -103,5 +103,18 @@ defmodule Stevedore.Dispatch do
       details: Map.put(details, "waited_ms", waited),
       receipt: %{queued_us: waited * 1000, ran_us: 0, cpu_us: 0}
     })
+  end
+
+  @doc "Whether somebody waits for it still. Only workers monitor callers: elsewhere it is looked at when a job would run."
+  @spec wanted?(Ticket.t()) :: boolean
+  def wanted?(%Ticket{owner: caller}), do: node(caller) != node() or Process.alive?(caller)
+
+  @doc "Ends a job that nobody waits for."
+  @spec drop_orphan(Ticket.t()) :: :ok
+  def drop_orphan(%Ticket{pool: pool} = ticket) do
+    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: pool}
+    :ok = Tally.count_error(Roster.tally(pool), error.kind)
+    Telemetry.job_exception(ticket, error)
+    Ticket.forget(ticket)
   end
 end

@@ -1,7 +1,7 @@
 defmodule Stevedore.Dispatcher do
   @moduledoc false
-  # Has the jobs that are with no worker, for as long as they are: those that came when none was ready, and
-  # the suspects, which are run again one at a time, each in a worker of its own. And it keeps the
+  # Has the jobs that are with no worker, for as long as they are: those that came when none was ready (held.ex), and
+  # the suspects, which are run again one at a time, each in a worker of its own (isolation.ex). And it keeps the
   # quarantine. Not on the way of any other job.
   #
   # A held job ends here if its `queue_timeout` passes, if the pool's circuit opens, or with the pool.
@@ -17,13 +17,12 @@ defmodule Stevedore.Dispatcher do
     Quarantine,
     Roster,
     Search,
-    Tally,
     Telemetry,
     Ticket,
-    Whereabouts,
-    Worker,
-    WorkerSupervisor
+    Whereabouts
   }
+
+  alias Stevedore.Dispatcher.{Held, Isolation}
 
   # ms until a job is looked for again that is on its way here.
   @find_after 5
@@ -33,13 +32,8 @@ defmodule Stevedore.Dispatcher do
     :options,
     :quarantine,
     :closed,
-    # Who wants to know when none runs alone any more, while the pool drains.
-    :draining,
-    # The suspect that runs alone: {monitor, worker, ticket}.
-    :alone,
-    # Those that came when no worker was ready, with their number in the order in which they came: by id and ref.
-    held: %{},
-    suspects: :queue.new()
+    held: Held.new(),
+    isolation: %Isolation{}
   ]
 
   @spec start_link(map) :: GenServer.on_start()
@@ -146,7 +140,7 @@ defmodule Stevedore.Dispatcher do
         %{fingerprint: fingerprint, op: op, for_ms: max(0, until - now_ms())}
       end
 
-    waiting = map_size(state.held) + :queue.len(state.suspects)
+    waiting = Held.size(state.held) + Isolation.size(state.isolation)
     {:reply, %{waiting: waiting, quarantined: quarantined}, state}
   end
 
@@ -173,21 +167,21 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info(:worker_ready, state) do
-    {tickets, orphans} = Enum.split_with(held(state), &wanted?/1)
-    Enum.each(orphans, &drop_orphan/1)
-    tickets |> Enum.sort_by(&priority/1) |> Dispatch.move(:held)
-    {:noreply, %{state | held: %{}}}
+    {tickets, orphans} = state.held |> Held.by_priority() |> Enum.split_with(&Dispatch.wanted?/1)
+    Enum.each(orphans, &Dispatch.drop_orphan/1)
+    :ok = Dispatch.move(tickets, :held)
+    {:noreply, %{state | held: Held.new()}}
   end
 
   def handle_info({:close, refusal}, state), do: {:noreply, close_to_all(refusal, state)}
 
   def handle_info({:drain, refusal, grace, manager}, state) do
-    _ = with {_monitor, pid, _ticket} <- state.alone, do: Worker.retire(pid, grace)
-    {:noreply, next_suspect(%{close_to_all(refusal, state) | draining: manager})}
+    state = close_to_all(refusal, state)
+    {:noreply, isolated(state, &Isolation.drain(&1, grace, manager, &2))}
   end
 
   def handle_info(:open, state),
-    do: {:noreply, next_suspect(%{state | closed: nil, draining: nil})}
+    do: {:noreply, isolated(%{state | closed: nil}, &Isolation.open/2)}
 
   def handle_info({:options, options}, state), do: {:noreply, %{state | options: options}}
 
@@ -208,43 +202,37 @@ defmodule Stevedore.Dispatcher do
   end
 
   def handle_info({what, id, ref}, state) when what in [:stevedore_cancel, :stevedore_abandon] do
-    case {find(state, id, ref), state.alone} do
-      {%Ticket{} = ticket, _alone} ->
+    case where(state, id, ref) do
+      {:here, ticket} ->
         refuse_all([ticket], {:cancelled, "cancelled before it ran", %{}})
         {:noreply, drop(state, ticket)}
 
-      {nil, {_monitor, pid, %Ticket{id: ^id, ref: ^ref}}} ->
-        send(pid, {what, id, ref})
+      {:alone_in, worker} ->
+        send(worker, {what, id, ref})
         {:noreply, state}
 
-      _none ->
+      :nowhere ->
         :ok = Search.pass_on(state.options.name, {what, id, ref}, &find_later/1)
         {:noreply, state}
     end
   end
 
   def handle_info({:stevedore_confirm, id, ref, mover}, state) do
-    case {find(state, id, ref), state.alone} do
-      {%Ticket{} = ticket, _alone} ->
-        :ok = Search.confirm({:ok, ticket}, ticket.pool, ref, mover)
+    pool = state.options.name
 
+    case where(state, id, ref) do
+      {:here, ticket} -> :ok = Search.confirm({:ok, ticket}, pool, ref, mover)
       # It is for that worker to say where the job is.
-      {nil, {_monitor, _pid, %Ticket{id: ^id, ref: ^ref}}} ->
-        :ok
-
-      _none ->
-        :ok = Search.confirm(:error, state.options.name, ref, mover)
+      {:alone_in, _worker} -> :ok
+      :nowhere -> :ok = Search.confirm(:error, pool, ref, mover)
     end
 
     {:noreply, state}
   end
 
   # The process of its worker keeps no limits: it would be in the way of all other suspects.
-  def handle_info(
-        {:stevedore_overdue, id, _limit} = message,
-        %{alone: {_monitor, pid, %Ticket{id: id}}} = state
-      ) do
-    send(pid, message)
+  def handle_info({:stevedore_overdue, id, _limit} = message, state) do
+    _ = with pid when pid != nil <- Isolation.worker(state.isolation, id), do: send(pid, message)
     {:noreply, state}
   end
 
@@ -252,23 +240,15 @@ defmodule Stevedore.Dispatcher do
     {:noreply, lift(state, Quarantine.expire(state.quarantine, now_ms()), :expired)}
   end
 
-  def handle_info({:isolate, ticket}, state) do
-    {:noreply, next_suspect(%{state | suspects: :queue.in(ticket, state.suspects)})}
-  end
+  def handle_info({:isolate, ticket}, state),
+    do: {:noreply, isolated(state, &Isolation.add(&1, ticket, &2))}
 
   def handle_info(
         {:DOWN, monitor, :process, _pid, reason},
-        %{alone: {monitor, _worker, ticket}} = state
+        %{isolation: %{alone: {monitor, _worker, ticket}}} = state
       ) do
-    # It settles its job itself or hands it on, unless it never got so far, or was killed.
-    case reason do
-      {:shutdown, :done} -> :ok
-      {:shutdown, {what, _why}} when what in [:died, :planned] -> :ok
-      {:shutdown, %Error{message: message}} -> settle_tried(ticket, message, state)
-      reason -> settle_tried(ticket, "its worker ended: #{inspect(reason)}", state)
-    end
-
-    {:noreply, next_suspect(%{state | alone: nil})}
+    returned? = find(state, ticket.id, ticket.ref) != nil
+    {:noreply, isolated(state, &Isolation.ended(&1, reason, returned?, &2))}
   end
 
   def handle_info(_other, state), do: {:noreply, state}
@@ -276,21 +256,20 @@ defmodule Stevedore.Dispatcher do
   @impl true
   def terminate(_reason, state) do
     refuse_all(
-      held(state),
+      Held.tickets(state.held),
       {:unavailable, "the pool #{inspect(state.options.name)} is stopping", %{}}
     )
 
-    _state = settle_suspects("the pool is stopping", state)
+    _isolation = Isolation.settle(state.isolation, "the pool is stopping")
     :ok
   end
 
   ## Held jobs
 
   defp hold(ticket, %{closed: nil} = state) do
-    if map_size(state.held) < state.options.max_queue do
+    if Held.size(state.held) < state.options.max_queue do
       expire_later(ticket)
-      number = System.unique_integer([:monotonic])
-      put_in(state.held[{ticket.id, ticket.ref}], {number, ticket})
+      %{state | held: Held.add(state.held, ticket)}
     else
       limit = state.options.max_queue
       message = "#{limit} jobs wait for a worker already: try again later, or raise :max_queue"
@@ -305,23 +284,8 @@ defmodule Stevedore.Dispatcher do
   end
 
   defp close_to_all(refusal, state) do
-    refuse_all(held(state), refusal)
-    %{state | held: %{}, closed: refusal}
-  end
-
-  # The first that came first.
-  defp held(state) do
-    for {_number, ticket} <- state.held |> Map.values() |> List.keysort(0), do: ticket
-  end
-
-  # Their callers are not monitored here: whether somebody waits for it still is looked at when a job would run.
-  defp wanted?(%Ticket{owner: caller}), do: node(caller) != node() or Process.alive?(caller)
-
-  defp drop_orphan(%Ticket{pool: pool} = ticket) do
-    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: pool}
-    :ok = Tally.count_error(Roster.tally(pool), error.kind)
-    Telemetry.job_exception(ticket, error)
-    Ticket.forget(ticket)
+    refuse_all(Held.tickets(state.held), refusal)
+    %{state | held: Held.new(), closed: refusal}
   end
 
   defp expire_later(%Ticket{start_by: :infinity}), do: :ok
@@ -340,92 +304,27 @@ defmodule Stevedore.Dispatcher do
   # It is on its way here.
   defp find_later(message), do: Process.send_after(self(), message, @find_after)
 
-  defp find(state, id, ref) do
-    case state.held do
-      %{{^id, ^ref} => {_number, ticket}} -> ticket
-      _not_held -> Enum.find(:queue.to_list(state.suspects), &(&1.id == id and &1.ref == ref))
+  defp where(state, id, ref) do
+    case {find(state, id, ref), Isolation.worker(state.isolation, id)} do
+      {%Ticket{} = ticket, _worker} -> {:here, ticket}
+      {nil, nil} -> :nowhere
+      {nil, worker} -> {:alone_in, worker}
     end
   end
 
-  # Of suspects there are never many.
+  defp find(state, id, ref),
+    do: Held.find(state.held, id, ref) || Isolation.find(state.isolation, id, ref)
+
   defp drop(state, ticket) do
-    case Map.pop(state.held, {ticket.id, ticket.ref}) do
-      {nil, _held} -> %{state | suspects: :queue.delete(ticket, state.suspects)}
-      {_held, held} -> %{state | held: held}
-    end
-  end
-
-  # It is in the options as they go to the worker (PROTOCOL §4.1).
-  defp priority(%Ticket{options: options}) do
-    case :binary.split(options, "priority") do
-      [_before, <<97, priority, _::binary>>] -> priority
-      [_none] -> 5
-    end
-  end
-
-  ## Suspects
-
-  defp next_suspect(%{draining: manager, alone: alone} = state) when manager != nil do
-    _ = if alone == nil, do: send(manager, :nobody_alone)
-    settle_suspects("the pool drains", state)
-  end
-
-  defp next_suspect(%{alone: nil} = state) do
-    case :queue.out(state.suspects) do
-      {{:value, ticket}, suspects} ->
-        try_alone(ticket, %{state | suspects: suspects}, System.monotonic_time())
-
-      {:empty, _suspects} ->
-        state
-    end
-  end
-
-  defp next_suspect(state), do: state
-
-  defp try_alone(ticket, state, now) do
-    cond do
-      not wanted?(ticket) ->
-        drop_orphan(ticket)
-        next_suspect(state)
-
-      Ticket.expired?(ticket, now) ->
-        Ticket.settle(ticket, not_tried("others were tried before it, and its time is over"))
-        next_suspect(state)
-
-      true ->
-        start_alone(ticket, state)
-    end
-  end
-
-  defp start_alone(ticket, state) do
-    pid = WorkerSupervisor.start_worker(%{state.options | threads: 1}, ticket)
-    monitor = Process.monitor(pid)
-    Worker.boot(pid)
-    Telemetry.job_moved(ticket, :isolated)
-    %{state | alone: {monitor, pid, ticket}}
-  end
-
-  # It may have come back, as a job that is held.
-  defp settle_tried(%Ticket{id: id, ref: ref} = ticket, why, state) do
-    here? = Whereabouts.holder(ticket.pool, ref) == self()
-
-    if here? and find(state, id, ref) == nil,
-      do: Ticket.settle(ticket, not_tried(why)),
-      else: :ok
-  end
-
-  defp settle_suspects(why, state) do
-    for ticket <- :queue.to_list(state.suspects), do: Ticket.settle(ticket, not_tried(why))
-    %{state | suspects: :queue.new()}
-  end
-
-  defp not_tried(why) do
-    %Error{
-      kind: :lost,
-      message: "it ran when its worker died, and was not run again to its end: #{why}",
-      details: %{"state" => "running"}
+    %{
+      state
+      | held: Held.drop(state.held, ticket),
+        isolation: Isolation.drop(state.isolation, ticket)
     }
   end
+
+  defp isolated(state, change),
+    do: %{state | isolation: change.(state.isolation, state.options)}
 
   ## Quarantine
 

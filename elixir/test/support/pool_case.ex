@@ -118,7 +118,7 @@ defmodule Stevedore.PoolCase do
   @doc "The worker that is there for one job, ready or not."
   def isolated_worker(pool) do
     {_monitor, pid, _ticket} =
-      eventually(fn -> :sys.get_state(Module.concat(pool, Dispatcher)).alone end)
+      eventually(fn -> :sys.get_state(Module.concat(pool, Dispatcher)).isolation.alone end)
 
     pid
   end
