@@ -305,6 +305,7 @@ class Limits(ConfineTest):
         small_stack = lambda: resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, most))
         self.assert_not_started(NO_RESOURCES, options, "of 32 threads", preexec_fn=small_stack)
 
+    @unittest.skipIf(SANITIZED, "sanitizers reserve more address space than there is memory")
     def test_address_space_that_holds_arguments_but_no_copy_of_them(self):
         """Whatever the limit, a worker that can echo them lives on."""
         data = "x" * (60 << 20)
