@@ -165,8 +165,9 @@ defmodule Chaos.Judge do
   end
 
   defp check(:not_run_again, :lost, outcome, %{plan: plan, starts: [_]}, context) do
-    if plan.idempotent and has_time?(plan) and outcome.took_ms < context.rerun_ms,
-      do: "it is idempotent and was not run again"
+    if plan.idempotent and has_time?(plan) and outcome.took_ms < context.rerun_ms and
+         not rerun_unseen?(outcome),
+       do: "it is idempotent and was not run again"
   end
 
   defp check(:lost_unstarted, :lost, %{result: {:error, error}}, %{starts: []}, _context) do
@@ -212,8 +213,9 @@ defmodule Chaos.Judge do
 
   defp unseen_starts(jobs) do
     unseen =
-      for %{starts: [], outcomes: [%{result: {:error, %{kind: :lost} = error}}]} = job <- jobs,
-          unseen?(error),
+      for %{outcomes: [%{result: {:error, %{kind: :lost} = error}} = outcome]} = job <- jobs,
+          (job.starts == [] and unseen?(error)) or
+            (match?([_], job.starts) and rerun_unseen?(outcome)),
           do: job
 
     workers = for %{starts: starts} <- jobs, %{pid: pid} <- starts, into: MapSet.new(), do: pid
@@ -258,6 +260,10 @@ defmodule Chaos.Judge do
     ran_us = detail(details, :ran_us)
     detail(details, :state) == "running" and (ran_us == nil or ran_us < @moment_us)
   end
+
+  # It was run again, by its error, and there is no line of that.
+  defp rerun_unseen?(%{result: {:error, error}}),
+    do: detail(error.details, :reruns) == 1 and unseen?(error)
 
   # A caller that has no answer at all does not know.
   defp gave_up?(%{details: details}), do: detail(details, :clock) == "limit"

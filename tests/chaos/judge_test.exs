@@ -111,6 +111,8 @@ defmodule Chaos.JudgeTest do
     assert found(twice, error(:lost), @started, disturbed: [1]) == [:not_run_again]
     assert found(twice, error(:lost), @started ++ ["start k 2 11 110"], disturbed: [1, 2]) == []
     assert found(twice, error(:lost), @started, disturbed: [1], rerun_ms: 0) == []
+    again = error(:lost, details: %{"state" => "running", "reruns" => 1})
+    assert found(twice, again, @started, disturbed: [1]) == []
     hurried = %{twice | options: [queue_timeout: 5]}
     assert found(hurried, error(:lost), @started, disturbed: [1]) == []
   end
@@ -126,6 +128,13 @@ defmodule Chaos.JudgeTest do
     unseen = error(:lost, details: %{"state" => "running"})
     assert found([{plan("k"), unseen}], [], []) == []
     assert found([{plan("k"), unseen}, {plan("other"), unseen}], [], []) == [:unseen_starts]
+  end
+
+  test "unseen_starts of jobs that were run again" do
+    again = error(:lost, details: %{"state" => "running", "reruns" => 1})
+    jobs = for key <- ["k", "l"], do: {plan(key, idempotent: true), again}
+    lines = @started ++ ["start l 1 11 100"]
+    assert :unseen_starts in found(jobs, lines, disturbed: [1])
   end
 
   test "timed_out_unstarted" do

@@ -148,7 +148,7 @@ defmodule Stevedore.SettleTest do
     assert Stevedore.yield(victim, 0) == nil
     assert {:error, %Error{kind: :crashed}} = Stevedore.call(pool, "fault.crash", %{})
 
-    assert {:error, %Error{kind: :lost, details: %{"state" => "running"}}} =
+    assert {:error, %Error{kind: :lost, details: %{"state" => "running", "reruns" => 1}}} =
              Stevedore.await(victim)
 
     refute_received _

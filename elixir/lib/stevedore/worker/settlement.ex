@@ -112,7 +112,7 @@ defmodule Stevedore.Worker.Settlement do
       details:
         Map.merge(
           %{"state" => Atom.to_string(state), "reason" => describe(facts)},
-          others(guilty, running)
+          Map.merge(others(guilty, running), reruns(ticket))
         )
     }
   end
@@ -123,6 +123,9 @@ defmodule Stevedore.Worker.Settlement do
 
   defp others(:unknown, running), do: %{"suspects" => length(running)}
   defp others(_guilty, _running), do: %{}
+
+  defp reruns(%Ticket{reruns: 0}), do: %{}
+  defp reruns(%Ticket{reruns: count}), do: %{"reruns" => count}
 
   defp blame(%{box: %{crash: %{op: op, id: id}}}) when is_integer(id),
     do: "; the culprit is a job of #{op}"
