@@ -72,6 +72,8 @@ defmodule Stevedore.StatsTest do
     await_deaths(pool, 1)
     await_ready(pool, 1)
     [{second, other_os_pid}] = workers(pool)
+    # It serves a moment before the Manager, who counts deaths, knows what its process is.
+    eventually(fn -> match?([%{pid: ^second, state: :ready}], stats!(pool).workers) end)
     Process.exit(second, :kill)
     %{recent_deaths: [last, %{worker: ^first, os_pid: ^os_pid}]} = await_deaths(pool, 2)
     assert %{cause: :worker_process, crash: nil, worker: ^second, os_pid: ^other_os_pid} = last
