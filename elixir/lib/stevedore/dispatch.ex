@@ -111,10 +111,17 @@ defmodule Stevedore.Dispatch do
 
   @doc "Ends a job that nobody waits for."
   @spec drop_orphan(Ticket.t()) :: :ok
-  def drop_orphan(%Ticket{pool: pool} = ticket) do
-    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: pool}
+  def drop_orphan(ticket) do
+    :ok = caller_died(ticket, nil)
+    Ticket.forget(ticket)
+  end
+
+  @doc "Counts and tells the end of a job whose caller has died; `worker` is who has it."
+  @spec caller_died(Ticket.t(), pid | nil) :: :ok
+  def caller_died(%Ticket{op: op, pool: pool} = ticket, worker) do
+    message = "its caller died"
+    error = %Error{kind: :cancelled, message: message, op: op, pool: pool, worker: worker}
     :ok = Tally.count_error(Roster.tally(pool), error.kind)
     Telemetry.job_exception(ticket, error)
-    Ticket.forget(ticket)
   end
 end

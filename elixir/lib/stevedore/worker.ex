@@ -26,13 +26,10 @@ defmodule Stevedore.Worker do
 
   alias Stevedore.{
     Dispatch,
-    Error,
     Manager,
     Protocol,
     Roster,
     Search,
-    Tally,
-    Telemetry,
     Ticket
   }
 
@@ -320,9 +317,7 @@ defmodule Stevedore.Worker do
   end
 
   defp caller_died(ticket, worker) do
-    error = %Error{kind: :cancelled, message: "its caller died", op: ticket.op, pool: ticket.pool}
-    :ok = Tally.count_error(Roster.tally(worker.pool), error.kind)
-    Telemetry.job_exception(ticket, %{error | worker: self()})
+    :ok = Dispatch.caller_died(ticket, self())
     abandon(ticket, worker)
   end
 
